@@ -1,0 +1,129 @@
+"""The values that walk through the engine: documents, mentions, entities, links.
+
+Offsets are characters, end-exclusive. Boxes are `(x0, y0, x1, y1)` in pixels. An entity is a string id of one
+knowledge base, `NIL` for 'not in the knowledge base', or None where unlabelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmel.errors import InputError
+
+NIL = "NIL"
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A candidate that a dataset lists for a mention.
+
+    `prior` is p(e|m) in [0, 1] where the source gives a value; `rank` (from 0) is the position in a source
+    that orders by p(e|m) without giving values. Both None: the source's order means nothing.
+    """
+
+    entity: str
+    prior: float | None = None
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextMention:
+    """A span of the text. `name` is a longer form a dataset resolved the surface to, else None.
+
+    `candidates` is None where the knowledge base is to be asked, an empty tuple where the source has none.
+    """
+
+    start: int
+    end: int
+    text: str
+    entity: str | None = None
+    candidates: tuple[Candidate, ...] | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VisualMention:
+    """A region of a picture; `image` is relative to the document file's folder, `box` None for all of it."""
+
+    image: str
+    box: Box | None = None
+    entity: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text with its pictures and the mentions in both. `extra` keeps keys the engine does not know."""
+
+    id: str
+    text: str
+    title: str = ""
+    text_mentions: tuple[TextMention, ...] = ()
+    visual_mentions: tuple[VisualMention, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def check_spans(self, file: str | None = None, line: int | None = None) -> None:
+        """Raise InputError naming document, span and both strings where a mention does not spell its surface."""
+        for mention in self.text_mentions:
+            found = self.text[mention.start : mention.end] if mention.start >= 0 else ""
+            if mention.start < 0 or mention.end <= mention.start or found != mention.text:
+                raise InputError(
+                    f"document '{self.id}': span [{mention.start}, {mention.end}) spells {found!r}, "
+                    f"the mention says {mention.text!r}",
+                    file=file,
+                    line=line,
+                    field="text_mentions",
+                    remedy="offsets are characters from 0, end-exclusive",
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A surface of an entity and how often it was seen to mean it (link count)."""
+
+    name: str
+    count: float = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A record of the knowledge base. `popularity` is the number of in-links where the source knows it."""
+
+    id: str
+    title: str
+    type: str = ""
+    description: str = ""
+    aliases: tuple[Alias, ...] = ()
+    images: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    popularity: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredCandidate:
+    """A candidate after scoring; `score` is the probability among the mention's candidates."""
+
+    entity: str
+    score: float
+    prior: float
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The decision for one mention: an entity id or `NIL`, its confidence, and the ranked candidates."""
+
+    entity: str
+    score: float
+    candidates: tuple[ScoredCandidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedDocument:
+    """A document with one link per mention, in mention order; `meta` says model, kb and version."""
+
+    document: Document
+    text_links: tuple[Link, ...] = ()
+    visual_links: tuple[Link, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)

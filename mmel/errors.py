@@ -1,0 +1,92 @@
+"""Errors that name the argument, the value, what is allowed and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
+
+
+class MmelError(Exception):
+    """Base of every error a user can cause and mend; the command line prints it without a traceback."""
+
+
+class InputError(MmelError):
+    """Bad input data: says file, line and field where they are known, and the remedy."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | Path | None = None,
+        line: int | None = None,
+        field: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        place = str(file) if file is not None else ""
+        if line is not None:
+            place = f"{place}:{line}" if place else f"line {line}"
+        parts = [f"{place}: " if place else "", f"field '{field}': " if field else "", message]
+        text = "".join(parts)
+        if remedy:
+            text = f"{text.rstrip('.')}. Remedy: {remedy}"
+        super().__init__(text)
+        self.file, self.line, self.field, self.remedy = file, line, field, remedy
+
+
+class ConfigError(MmelError):
+    """A setting that does not exist or does not fit its type or range."""
+
+
+class MissingDependencyError(MmelError, ImportError):
+    """An optional part is not installed; the message carries the install command."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"'{package}' is needed here and is not installed. Remedy: pip install 'mmel[{extra}]'")
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """`" Did you mean 'x'?"` for the closest of `allowed`, else the list of what is allowed."""
+    options = sorted(allowed)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
+    if close:
+        return f" Did you mean '{close[0]}'? Allowed: {', '.join(options)}."
+    return f" Allowed: {', '.join(options)}."
+
+
+class SkipReport:
+    """Counts what a batch passed over and why, so that one bad document never stops the rest.
+
+    The command that owns the report prints `summary()` at its end and exits with `exit_code`.
+    """
+
+    def __init__(self, keep: int = 5) -> None:
+        self.counts: Counter[str] = Counter()
+        self.examples: dict[str, list[str]] = {}
+        self._keep = keep
+
+    def add(self, reason: str, detail: str) -> None:
+        """Count one skip under `reason`; the first few `detail` texts of each reason are kept."""
+        self.counts[reason] += 1
+        kept = self.examples.setdefault(reason, [])
+        if len(kept) < self._keep:
+            kept.append(detail)
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.counts else 0
+
+    def summary(self) -> str:
+        """One line a reason with its count, then its first examples; empty when nothing was skipped."""
+        lines = []
+        for reason, count in self.counts.most_common():
+            lines.append(f"skipped {count}: {reason}")
+            lines += [f"  {example}" for example in self.examples[reason]]
+        return "\n".join(lines)
+
+    def print(self, stream: TextIO | None = None) -> None:
+        if self.counts:
+            print(self.summary(), file=stream or sys.stderr)
