@@ -10,9 +10,8 @@ import pytest
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """Folder of the real research data: `$MMEL_DATA`, else `../shared/data`; skips where neither exists."""
-    named = os.environ.get("MMEL_DATA")
-    root = Path(named) if named else Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    """Folder of the real research data: `$MMEL_DATA`, else `../shared/data`; skips where it does not exist."""
+    root = Path(os.environ.get("MMEL_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
     if not root.is_dir():
-        pytest.skip(f"no research data: {'MMEL_DATA is ' + named if named else 'MMEL_DATA is not set'}, no folder there")
+        pytest.skip(f"no research data at {root}: set MMEL_DATA to the folder that holds it")
     return root
