@@ -1,0 +1,1 @@
+"""Textual scorers: local attention, MulRel, belief propagation and their losses."""

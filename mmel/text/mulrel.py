@@ -1,0 +1,205 @@
+"""Coherence by latent relations between mentions (MulRel: Le and Titov 2018; Gan et al. 2021, Eq. 1-4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mmel.errors import ConfigError, InputError
+from mmel.text.belief_propagation import max_product, mean_field, pair_mask
+from mmel.text.local_attention import PriorCombiner
+from mmel.text.masking import mask_scores, masked_softmax
+
+Normalisation = Literal["ment-norm", "rel-norm"]
+Inference = Literal["max-product", "mean-field"]
+# A tensor [D, n, k, n, k], or what returns one: called once a forward pass, so that it may hold learned weights.
+PairPotential = Tensor | Callable[[], Tensor]
+
+
+class MulRel(nn.Module):
+    """Scores candidates jointly over each document, in padded batches of documents.
+
+    The pairwise score is phi(e_i, e_j) = sum_k alpha_ijk e_i^T R_k e_j with R_k diagonal and alpha from
+    f(m_i)^T D_k f(m_j) / sqrt(d), normalised over mentions ("ment-norm", Eq. 3-4, with a learned padding mention that
+    takes the weight of mentions related to no other) or over relations ("rel-norm"). Both directions of a pair are
+    added, and ment-norm divides by K, as the authors' published implementation does. Beliefs come from max-product
+    or mean field, and a two-layer net joins them with log p(e|m).
+
+    dim: size of entity vectors. feature_dim: size of mention features, typically the averages of left context, mention
+    and right context word vectors, concatenated. context_dim: size of f(m), `dim` unless given. dropout: on f(m).
+    log_beliefs: give the net log-beliefs instead of the probabilities of the papers.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        feature_dim: int,
+        *,
+        relations: int = 3,
+        normalisation: Normalisation = "ment-norm",
+        inference: Inference = "max-product",
+        rounds: int = 10,
+        damping: float = 0.5,
+        dropout: float = 0.3,
+        context_dim: int | None = None,
+        prior_hidden: int = 100,
+        log_beliefs: bool = False,
+    ) -> None:
+        super().__init__()
+        _check(relations, normalisation, inference, rounds, damping)
+        context_dim = context_dim or dim
+        self.normalisation, self.inference = normalisation, inference
+        self.rounds, self.damping, self.log_beliefs = rounds, damping, log_beliefs
+        self.context = nn.Sequential(nn.Linear(feature_dim, context_dim), nn.Tanh(), nn.Dropout(dropout))
+        self.combine = PriorCombiner(prior_hidden)
+        # Starting values of the authors' implementation: for ment-norm, the first relation starts as plain similarity.
+        if normalisation == "ment-norm":
+            relation = torch.randn(relations, dim) * 0.01
+            relation[0] += 1
+            self.pad_context = nn.Parameter(torch.randn(context_dim) * 0.1)
+            self.pad_entity = nn.Parameter(torch.randn(dim) * 0.1)
+        else:
+            relation = torch.randn(relations, dim) * 0.1
+        self.relation = nn.Parameter(relation)
+        spread = 0.01 if normalisation == "ment-norm" else 0.1
+        self.mention_relation = nn.Parameter(torch.randn(relations, context_dim) * spread)
+
+    def forward(
+        self,
+        psi: Tensor,
+        entity_vectors: Tensor,
+        mention_features: Tensor,
+        log_prior: Tensor,
+        mention_mask: Tensor,
+        candidate_mask: Tensor,
+        extra_potential: PairPotential | None = None,
+    ) -> Tensor:
+        """Scores [D, n, k]; `MASKED_SCORE` at absent candidates. Padding and the order of mentions change no score.
+
+        psi [D, n, k] local scores; entity_vectors [D, n, k, d]; mention_features [D, n, feature_dim]; log_prior
+        [D, n, k] natural logarithm of p(e|m); mention_mask [D, n] and candidate_mask [D, n, k] boolean.
+        extra_potential: [D, n, k, n, k] added to phi (symmetric, see `belief_propagation`), or a callable giving it.
+        """
+        candidate_mask = candidate_mask & mention_mask.unsqueeze(-1)
+        beliefs = self.beliefs(psi, entity_vectors, mention_features, candidate_mask, extra_potential)
+        scores: Tensor = self.combine(beliefs if self.log_beliefs else beliefs.exp(), log_prior)
+        return mask_scores(scores, candidate_mask)
+
+    def beliefs(
+        self,
+        psi: Tensor,
+        entity_vectors: Tensor,
+        mention_features: Tensor,
+        candidate_mask: Tensor,
+        extra_potential: PairPotential | None = None,
+    ) -> Tensor:
+        """Log-beliefs [D, n, k] before the prior joins in; arguments as `forward`."""
+        if psi.shape != candidate_mask.shape or entity_vectors.shape[:-1] != psi.shape:
+            raise InputError(
+                f"shapes disagree: psi {tuple(psi.shape)}, candidate_mask {tuple(candidate_mask.shape)}, "
+                f"entity_vectors {tuple(entity_vectors.shape)}",
+                remedy="pass [D, n, k], [D, n, k] and [D, n, k, d]",
+            )
+        weights, pad_weights = self.relation_weights(mention_features, candidate_mask)
+        phi = pairwise_scores(entity_vectors, self.relation, weights)
+        if extra_potential is not None:
+            phi = phi + (extra_potential() if callable(extra_potential) else extra_potential)
+        pad_potential = None
+        if pad_weights is not None:
+            pad_potential = _pad_scores(entity_vectors, self.relation * self.pad_entity, pad_weights)
+        infer = max_product if self.inference == "max-product" else mean_field
+        return infer(psi, phi, candidate_mask, rounds=self.rounds, damping=self.damping, pad_potential=pad_potential)
+
+    def relation_weights(self, mention_features: Tensor, candidate_mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Weights of the relations between mentions, [D, K, n, n], and with the padding mention, [D, K, n].
+
+        Symmetric, both directions added (ment-norm), scaled by 1/K; zero for i = j and for mentions without candidates.
+        """
+        f = self.context(mention_features)
+        scale = 1 / math.sqrt(f.shape[-1])
+        related = f.unsqueeze(1) * (self.mention_relation * scale).unsqueeze(1)
+        scores = related @ f.unsqueeze(1).transpose(-1, -2)
+        pairs = pair_mask(candidate_mask).unsqueeze(1)
+        relations = len(self.mention_relation)
+        if self.normalisation == "rel-norm":
+            return torch.softmax(scores, 1) * pairs, None
+        with_pad = (related @ self.pad_context).unsqueeze(-1)
+        present = candidate_mask.any(-1)[:, None, :, None].expand_as(with_pad)
+        alpha = masked_softmax(torch.cat((scores, with_pad), -1), torch.cat((pairs.expand_as(scores), present), -1), -1)
+        from_pad = masked_softmax(with_pad, present, 2).squeeze(-1)
+        between, to_pad = alpha[..., :-1], alpha[..., -1]
+        return (between + between.transpose(-1, -2)) / relations, (to_pad + from_pad) / relations
+
+    def diversity(self) -> Tensor:
+        """Sum of distances below 1 between relations, a scalar; the authors subtract 1e-7 times it from the loss."""
+        total = self.relation.new_zeros(())
+        for vectors in (self.relation, self.mention_relation):
+            unit = nn.functional.normalize(vectors)
+            distance = ((unit.unsqueeze(0) - unit.unsqueeze(1)).pow(2).sum(-1) + 1e-5).sqrt()
+            total = total + (distance * (distance < 1)).sum()
+        return total
+
+
+def pairwise_scores(entity_vectors: Tensor, relation: Tensor, weights: Tensor) -> Tensor:
+    """phi[:, i, a, j, b] = sum_k weights_kij e_ia^T R_k e_jb, [D, n, k, n, k] (Gan et al. 2021, Eq. 2).
+
+    entity_vectors [D, n, k, d]; relation [K, d], the diagonals of R_k; weights [D, K, n, n].
+    """
+    documents, mentions, size, dim = entity_vectors.shape
+    vectors = entity_vectors.transpose(1, 2).reshape(documents, size * mentions, dim)
+    phi = entity_vectors.new_zeros(documents, size, mentions, size, mentions)
+    for k, diagonal in enumerate(relation):
+        scores = (vectors * diagonal) @ vectors.transpose(1, 2)
+        phi = phi + scores.view_as(phi) * weights[:, k, None, :, None, :]
+    return phi.permute(0, 2, 1, 4, 3)
+
+
+def bucket_documents(mention_counts: Sequence[int], max_pairs: int) -> list[list[int]]:
+    """Batches of document indices, similar sizes together, with D * n_max^2 <= max_pairs in each.
+
+    Every document is in exactly one batch; one that exceeds max_pairs alone is a batch of its own. Cut documents with
+    `chunk_mentions` first where they may be large.
+    """
+    if max_pairs < 1:
+        raise ConfigError(f"max_pairs = {max_pairs}: must be at least 1")
+    batches: list[list[int]] = []
+    for index in sorted(range(len(mention_counts)), key=lambda i: mention_counts[i]):
+        pairs = mention_counts[index] ** 2
+        if batches and (len(batches[-1]) + 1) * pairs <= max_pairs:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def chunk_mentions(mention_counts: Sequence[int], max_mentions: int = 100) -> list[tuple[int, int, int]]:
+    """(document, first mention, end) of pieces of at most `max_mentions` mentions; documents without any give none."""
+    if max_mentions < 1:
+        raise ConfigError(f"max_mentions = {max_mentions}: must be at least 1")
+    return [
+        (document, start, min(start + max_mentions, count))
+        for document, count in enumerate(mention_counts)
+        for start in range(0, count, max_mentions)
+    ]
+
+
+def _pad_scores(entity_vectors: Tensor, pad: Tensor, pad_weights: Tensor) -> Tensor:
+    """sum_k weight_ki e_ia^T R_k e_pad, [D, n, k]; pad [K, d] holds R_k e_pad, pad_weights [D, K, n]."""
+    return torch.einsum("dnar,drn->dna", entity_vectors @ pad.T, pad_weights)
+
+
+def _check(relations: int, normalisation: str, inference: str, rounds: int, damping: float) -> None:
+    if relations < 1 or rounds < 1:
+        raise ConfigError(f"relations = {relations}, rounds = {rounds}: both must be at least 1")
+    if not 0 < damping <= 1:
+        raise ConfigError(f"damping = {damping}: the share of the new message must be above 0 and at most 1")
+    for name, value, allowed in (
+        ("normalisation", normalisation, ("ment-norm", "rel-norm")),
+        ("inference", inference, ("max-product", "mean-field")),
+    ):
+        if value not in allowed:
+            raise ConfigError(f"{name} = '{value}': allowed are {', '.join(allowed)}")
