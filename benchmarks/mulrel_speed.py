@@ -1,0 +1,254 @@
+"""Speed of batched MulRel beside the one-document-a-step implementation, paired in one run.
+
+python -m benchmarks.mulrel_speed [--documents 953] [--repeats 3] [--threads 2] [--json]
+
+Synthetic documents of AIDA's sizes (at most 100 mentions, 19.5 on average, skewed), 8 candidates a mention, 100 context
+words, d = 300, K = 3, 10 rounds, float32. Both sides do, from integer indices on: word and entity look-up, attention
+over the context words, ment-norm relations, max-product, prior, and for training also the ranking loss, the diversity
+term, the backward pass and an Adam step. The stand-in steps once a document, as the published implementation does; the
+engine steps once a batch, and its padding of documents to batches is inside its time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.reference_mulrel import ReferenceDocument, ReferenceMulRel
+from mmel.text.local_attention import LocalAttention
+from mmel.text.losses import ranking_loss
+from mmel.text.mulrel import MulRel, bucket_documents
+
+DIM, CANDIDATES, WORDS, RELATIONS, ROUNDS = 300, 8, 100, 3, 10
+TRAIN_PAIRS, SCORE_PAIRS = 8_000, 8_000
+
+
+@dataclass
+class Batch:
+    """Padded documents: indices and masks [D, n, ...], gold [D, n] with -1 where a document has no such mention."""
+
+    words: Tensor
+    word_mask: Tensor
+    contexts: list[tuple[Tensor, Tensor]]
+    candidates: Tensor
+    log_prior: Tensor
+    gold: Tensor
+    mention_mask: Tensor
+
+
+class BatchedMulRel(nn.Module):
+    """The engine's parts put together as the stand-in is: local attention, MulRel, prior."""
+
+    def __init__(self, word_table: Tensor, entity_table: Tensor, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.words = nn.Embedding.from_pretrained(word_table, freeze=True)
+        self.entities = nn.Embedding.from_pretrained(entity_table, freeze=True)
+        self.local = LocalAttention(DIM)
+        self.joint = MulRel(DIM, 3 * DIM, relations=RELATIONS, rounds=ROUNDS, dropout=dropout)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Scores [D, n, k]."""
+        entity = self.entities(batch.candidates)
+        mask = batch.mention_mask.unsqueeze(-1).expand(batch.candidates.shape)
+        psi = self.local(entity, self.words(batch.words), batch.word_mask, mask)
+        features = torch.cat([self._average(*context) for context in batch.contexts], dim=-1)
+        scores: Tensor = self.joint(psi, entity, features, batch.log_prior, batch.mention_mask, mask)
+        return scores
+
+    def _average(self, words: Tensor, mask: Tensor) -> Tensor:
+        return (self.words(words) * mask.unsqueeze(-1)).sum(-2) / (mask.sum(-1, keepdim=True) + 1e-5)
+
+    def copy_weights(self, reference: ReferenceMulRel) -> None:
+        """Take every trained weight of the stand-in."""
+        own = dict(self.named_parameters())
+        with torch.no_grad():
+            for name, value in reference.named_parameters():
+                own[COUNTERPART.get(name, name)].copy_(value)
+
+
+COUNTERPART = {
+    "attention": "local.attention",
+    "compatibility": "local.compatibility",
+    "context.0.weight": "joint.context.0.weight",
+    "context.0.bias": "joint.context.0.bias",
+    "pad_context": "joint.pad_context",
+    "pad_entity": "joint.pad_entity",
+    "relation": "joint.relation",
+    "mention_relation": "joint.mention_relation",
+    **{f"combine.{i}.{kind}": f"joint.combine.net.{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")},
+}
+
+
+def mention_counts(documents: int, rng: np.random.Generator) -> list[int]:
+    """Sizes as AIDA's after cutting at 100: a clipped log-normal, mean 19.5, about 5 % above 60."""
+    counts = np.clip(np.exp(rng.normal(np.log(14.0), 0.84, documents)), 1, 100)
+    return [max(1, round(count)) for count in counts * (19.45 / counts.mean())]
+
+
+def synthesise(documents: int, seed: int) -> tuple[list[ReferenceDocument], Tensor, Tensor]:
+    """Documents with random words and candidates, and the unit word and entity tables they index."""
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    words = nn.functional.normalize(torch.randn(30_000, DIM, generator=generator))
+    entities = nn.functional.normalize(torch.randn(30_000, DIM, generator=generator))
+    made = []
+    for n in mention_counts(documents, rng):
+
+        def window(width: int, least: int, n: int = n) -> tuple[Tensor, Tensor]:
+            lengths = torch.from_numpy(rng.integers(least, width + 1, n))
+            index = torch.from_numpy(rng.integers(0, len(words), (n, width)))
+            return index, (torch.arange(width) < lengths.unsqueeze(1)).float()
+
+        context, left, mention, right = window(WORDS, WORDS // 2), window(3, 1), window(3, 1), window(3, 1)
+        prior = torch.from_numpy(rng.dirichlet(np.full(CANDIDATES, 0.5), n)).float().clamp(1e-3, 1)
+        candidates = torch.from_numpy(rng.integers(0, len(entities), (n, CANDIDATES)))
+        gold = torch.from_numpy(rng.integers(0, CANDIDATES, n))
+        ones = torch.ones(n, CANDIDATES)
+        made.append(ReferenceDocument(*context, *left, *mention, *right, candidates, ones, prior, gold))
+    return made, words, entities
+
+
+def collate(documents: Sequence[ReferenceDocument]) -> Batch:
+    """Pad documents to the largest of them."""
+    padded = {
+        field.name: nn.utils.rnn.pad_sequence(
+            [getattr(document, field.name) for document in documents],
+            batch_first=True,
+            padding_value=-1 if field.name == "gold" else 0,
+        )
+        for field in fields(ReferenceDocument)
+        if field.name != "candidate_mask"
+    }
+    contexts = [(padded[name], padded[f"{name}_mask"]) for name in ("left", "mention", "right")]
+    return Batch(
+        words=padded["words"],
+        word_mask=padded["word_mask"] > 0,
+        contexts=contexts,
+        candidates=padded["candidates"],
+        log_prior=torch.log(padded["prior"] + 1e-20),
+        gold=padded["gold"],
+        mention_mask=padded["gold"] >= 0,
+    )
+
+
+def batches(documents: Sequence[ReferenceDocument], max_pairs: int) -> list[list[ReferenceDocument]]:
+    groups = bucket_documents([len(document.gold) for document in documents], max_pairs)
+    return [[documents[index] for index in group] for group in groups]
+
+
+def batch_loss(model: BatchedMulRel, batch: Batch) -> Tensor:
+    """Margin loss divided by mentions and candidates, less the diversity term, as the stand-in's."""
+    mask = batch.mention_mask.unsqueeze(-1).expand(batch.candidates.shape)
+    loss = ranking_loss(model(batch), batch.gold, mask, reduction="mean") / CANDIDATES
+    return loss - 1e-7 * model.joint.diversity()
+
+
+def train_reference(model: ReferenceMulRel, documents: Sequence[ReferenceDocument]) -> None:
+    model.train()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    for document in documents:
+        optimizer.zero_grad()
+        model.loss(model(document), document.gold).backward()
+        optimizer.step()
+
+
+def train_batched(model: BatchedMulRel, documents: Sequence[ReferenceDocument]) -> None:
+    model.train()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    for group in batches(documents, TRAIN_PAIRS):
+        optimizer.zero_grad()
+        batch_loss(model, collate(group)).backward()
+        optimizer.step()
+
+
+def score_reference(model: ReferenceMulRel, documents: Sequence[ReferenceDocument]) -> list[Tensor]:
+    model.eval()
+    with torch.no_grad():
+        return [model(document) for document in documents]
+
+
+def score_batched(model: BatchedMulRel, documents: Sequence[ReferenceDocument]) -> list[Tensor]:
+    """Scores of each document, in the batches' order."""
+    model.eval()
+    with torch.inference_mode():
+        return [model(collate(group)) for group in batches(documents, SCORE_PAIRS)]
+
+
+def differences(
+    reference: ReferenceMulRel, model: BatchedMulRel, documents: Sequence[ReferenceDocument]
+) -> dict[str, float]:
+    """Largest absolute differences of the scores and, relative to their largest entry, of the gradients."""
+    model.copy_weights(reference)
+    reference.eval()
+    model.eval()
+    score_gap = 0.0
+    for group in batches(documents, SCORE_PAIRS):
+        ours = model(collate(group))
+        for row, document in zip(ours, group, strict=True):
+            theirs = reference(document)
+            score_gap = max(score_gap, float((row[: len(theirs)] - theirs).detach().abs().max()))
+            (theirs.pow(2).sum() / 100).backward()
+        (ours[collate(group).mention_mask].pow(2).sum() / 100).backward()
+    own = dict(model.named_parameters())
+    gradient_gap = 0.0
+    for name, value in reference.named_parameters():
+        if value.grad is not None:
+            gap = (own[COUNTERPART.get(name, name)].grad - value.grad).abs().max() / value.grad.abs().max()
+            gradient_gap = max(gradient_gap, float(gap))
+    reference.zero_grad()
+    model.zero_grad()
+    return {"score_difference": score_gap, "relative_gradient_difference": gradient_gap}
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def measure(documents: int, repeats: int, seed: int = 0) -> dict[str, float]:
+    """Documents a second of both sides, median over `repeats` pairs, and the median of the paired ratios."""
+    torch.manual_seed(seed)
+    made, words, entities = synthesise(documents, seed)
+    reference = ReferenceMulRel(words, entities, relations=RELATIONS, rounds=ROUNDS)
+    model = BatchedMulRel(words, entities)
+    sizes = [len(document.gold) for document in made]
+    result = {"documents": float(documents), "mentions": float(sum(sizes)), "mention_pairs": float(np.square(sizes).sum())}
+    result |= differences(reference, model, made[: min(documents, 60)])
+    for name, theirs, ours in (
+        ("train", lambda: train_reference(reference, made), lambda: train_batched(model, made)),
+        ("score", lambda: score_reference(reference, made), lambda: score_batched(model, made)),
+    ):
+        pairs = [(seconds(theirs), seconds(ours)) for _ in range(repeats)]
+        result[f"{name}_reference_documents_per_second"] = documents / statistics.median(pair[0] for pair in pairs)
+        result[f"{name}_documents_per_second"] = documents / statistics.median(pair[1] for pair in pairs)
+        result[f"{name}_ratio"] = statistics.median(pair[0] / pair[1] for pair in pairs)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--documents", type=int, default=953, help="how many documents (default 953, as AIDA-train)")
+    parser.add_argument("--repeats", type=int, default=3, help="timed pairs; medians are printed")
+    parser.add_argument("--threads", type=int, default=2, help="torch threads of both sides")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    result = measure(arguments.documents, arguments.repeats)
+    if arguments.json:
+        print(json.dumps(result))
+        return
+    for name, value in result.items():
+        print(f"{name.replace('_', ' '):40} {value:,.2g}" if value < 1e-2 else f"{name.replace('_', ' '):40} {value:,.1f}")
+
+
+if __name__ == "__main__":
+    main()
