@@ -1,0 +1,186 @@
+"""How a knowledge base lies on disk, and how a new state of it takes the place of the old one.
+
+```
+DIR/kb.json            what it is (KbMeta), which data folder is current, the size of each of its files
+DIR/data-xxxxxxxx/     kb.sqlite, links.{indptr,indices,data}.npy, popularity.npy, vectors/NAME.{npy,json}
+```
+A data folder is never changed once kb.json names it (only vectors are added), so readers may map it without locks.
+A writer fills `data-xxxxxxxx.incomplete`, renames it, then replaces kb.json: that one rename is the commit. Killed
+before it, the old state stands; killed after it, the new one; what lies about is removed by the next writer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mmel.errors import InputError
+from mmel.files import atomic_write
+
+FORMAT = 1
+META_FILE = "kb.json"
+DATABASE = "kb.sqlite"
+POPULARITY = "popularity.npy"
+LINKS = ("links.indptr.npy", "links.indices.npy", "links.data.npy")
+FILES = (DATABASE, POPULARITY, *LINKS)
+VECTORS = "vectors"
+_REBUILD = "build it again: python -m mmel.kb build --entities kb.jsonl --out {folder}"
+
+
+@dataclass(frozen=True, slots=True)
+class KbMeta:
+    """What a knowledge base is. Counts: `aliases` (surface, entity) pairs over `surfaces` distinct names.
+
+    `content_hash` covers the entity records in their order and the prior dictionaries, not name, date or source:
+    the same input gives the same hash everywhere. `lineage` is the hash of the first build, kept by every later
+    `add`, which raises `revision` by one. `links` join two entities of the base, `dangling_links` lead out of it.
+    """
+
+    name: str
+    date: str
+    source: str
+    content_hash: str
+    lineage: str
+    revision: int
+    entities: int
+    surfaces: int
+    aliases: int
+    links: int
+    dangling_links: int
+    priors: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `from_dict` reads it back."""
+        return {**asdict(self), "priors": list(self.priors)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> KbMeta:
+        """The meta in a dict that may hold more keys; raises KeyError where one lacks."""
+        chosen = {field.name: values[field.name] for field in fields(cls)}
+        return cls(**{**chosen, "priors": tuple(chosen["priors"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """kb.json: the meta, the current data folder, and what `add` needs to go on from the content hash."""
+
+    meta: KbMeta
+    data: Path
+    record_sum: int
+    prior_digests: tuple[str, ...]
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """Read and check kb.json: InputError where there is no base, half a base or a damaged one."""
+    folder = Path(folder)
+    path = folder / META_FILE
+    if not path.is_file():
+        raise InputError(_why_no_base(folder), file=folder, remedy=_REBUILD.format(folder=folder))
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["format"] != FORMAT:
+            raise InputError(
+                f"is of format {values['format']}, this version reads {FORMAT}",
+                file=path,
+                field="format",
+                remedy=_REBUILD.format(folder=folder),
+            )
+        manifest = Manifest(
+            KbMeta.from_dict(values),
+            folder / values["data"],
+            int(values["record_sum"], 16),
+            tuple(values["priors_sha256"]),
+        )
+        sizes = dict(values["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"is not the description of a knowledge base ({error!r})", file=path, remedy=_REBUILD.format(folder=folder)
+        ) from error
+    for name, size in sizes.items():
+        file = manifest.data / name
+        found = file.stat().st_size if file.is_file() else None
+        if found != size:
+            state = "is missing" if found is None else f"has {found:,} bytes instead of {size:,}"
+            raise InputError(
+                f"the knowledge base is damaged: this file {state}", file=file, remedy=_REBUILD.format(folder=folder)
+            )
+    return manifest
+
+
+def _why_no_base(folder: Path) -> str:
+    if not folder.exists():
+        return "there is no such folder"
+    if not folder.is_dir():
+        return "is a file; a knowledge base is a folder"
+    if any(folder.glob("data-*")):
+        return "holds half a knowledge base: the build was stopped before it was done"
+    return f"is no knowledge base: it holds no {META_FILE}"
+
+
+@contextmanager
+def new_state(folder: str | Path) -> Iterator[Path]:
+    """Lock the base and yield an empty data folder to fill; it is removed when the block fails.
+
+    Raises InputError when `folder` is a file or another process is writing.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is a file; a knowledge base is a folder", file=folder, remedy="name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock(folder):
+        for leftover in folder.glob("data-*.incomplete"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        data = folder / f"data-{secrets.token_hex(4)}.incomplete"
+        data.mkdir()
+        try:
+            yield data
+        except BaseException:
+            shutil.rmtree(data, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold the base for writing; a SQLite lock, because the system lets go of it when the process dies."""
+    with closing(sqlite3.connect(folder / ".lock", timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            raise InputError(
+                f"cannot be locked for writing ({error})", file=folder, remedy="wait for the other build or add to end"
+            ) from error
+        yield
+
+
+def commit(folder: str | Path, data: Path, meta: KbMeta, record_sum: int, prior_digests: tuple[str, ...]) -> None:
+    """Make the filled data folder of `new_state` the current one and remove the others."""
+    folder = Path(folder)
+    sizes = {}
+    for name in FILES:
+        with open(data / name, "rb") as stream:
+            os.fsync(stream.fileno())
+            sizes[name] = os.fstat(stream.fileno()).st_size
+    current = data.with_suffix("")
+    os.replace(data, current)
+    values = {
+        "format": FORMAT,
+        **meta.to_dict(),
+        "data": current.name,
+        "files": sizes,
+        "record_sum": f"{record_sum:064x}",
+        "priors_sha256": list(prior_digests),
+    }
+    with atomic_write(folder / META_FILE) as stream:
+        json.dump(values, stream, indent=1, ensure_ascii=False)
+        stream.write("\n")
+    for other in folder.glob("data-*"):
+        if other != current:
+            shutil.rmtree(other, ignore_errors=True)
