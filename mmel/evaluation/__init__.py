@@ -1,0 +1,1 @@
+"""Scores of links against gold labels, and the protocol printed beside them."""

@@ -1,0 +1,274 @@
+"""An evaluation with its protocol: the JSON a benchmark reads and the table a person reads.
+
+A number without its protocol cannot be compared: papers differ in candidates, in whether the gold entity is put
+among them, in what happens to NIL and in how many mentions they keep. So the two always stand together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mmel.document import LinkedDocument
+from mmel.errors import InputError
+from mmel.evaluation.metrics import Interval, Scores, Tally, TallyBuilder, mrr_at, paired_bootstrap, recall_at, scores
+from mmel.files import atomic_write
+
+RECALL_AT = (1, 3, 5, 10)
+MRR_AT = (3, 5, 10)
+CANDIDATES_AT = (1, 4, 7, 30)
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What the numbers stand for.
+
+    `candidates`: where they come from ("PPRforNED", "kilt", "kb", ...). `gold_injected`: whether the gold entity was
+    put among them. `nil`: whether mentions with gold NIL are "ignored" (in-KB scores) or "scored" (NIL is an entity
+    as any other). `missing_images`: pictures that could not be read.
+    """
+
+    candidates: str
+    gold_injected: bool = False
+    nil: Literal["ignored", "scored"] = "ignored"
+    missing_images: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationResult:
+    """Scores of one dataset split; a modality that has no mention, or was not linked at all, is None."""
+
+    dataset: str
+    split: str
+    protocol: Protocol
+    document_ids: tuple[str, ...]
+    text: Tally | None
+    visual: Tally | None
+    seconds: float
+
+    @property
+    def documents_per_second(self) -> float | None:
+        return len(self.document_ids) / self.seconds if self.seconds > 0 else None
+
+    def scores(self, modality: Literal["text", "visual"] = "text") -> Scores:
+        """Scores of a modality under the protocol; InputError where it has none."""
+        tally = self._tally(modality)
+        return scores(tally.with_nil if self.protocol.nil == "scored" else tally.in_kb)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The evaluation as plain values for JSON; scores are fractions in [0, 1], a modality without links absent.
+
+        What goes beyond the headline numbers (counts both ways, macro precision and recall, recall of candidates by
+        prior) is under `details` of each modality.
+        """
+        result: dict[str, Any] = {
+            "dataset": self.dataset,
+            "split": self.split,
+            "protocol": dataclasses.asdict(self.protocol),
+            "documents": len(self.document_ids),
+        }
+        if self.text is not None:
+            result["text"] = self._text()
+        if self.visual is not None:
+            result["visual"] = self._visual()
+        return result | {"seconds": self.seconds, "documents_per_second": self.documents_per_second}
+
+    def save(self, path: str | Path) -> None:
+        """Write `to_dict` as JSON, whole or not at all."""
+        with atomic_write(path) as stream:
+            json.dump(self.to_dict(), stream, indent=2, ensure_ascii=False, allow_nan=False)
+            stream.write("\n")
+
+    def table(self) -> str:
+        """Protocol, counts and scores in per cent, for people."""
+        protocol = self.protocol
+        rate = self.documents_per_second
+        lines = [
+            f"{self.dataset} {self.split}: {len(self.document_ids):,} documents, "
+            f"{self.seconds:.2f} s{'' if rate is None else f', {rate:,.1f} documents/s'}",
+            f"protocol: candidates {protocol.candidates}, gold {'' if protocol.gold_injected else 'not '}injected, "
+            f"NIL {protocol.nil}, missing images {protocol.missing_images}",
+        ]
+        if self.text is not None:
+            lines += _rows("text", self.text)
+        if self.visual is not None:
+            lines += _rows("visual", self.visual)
+        return "\n".join(lines)
+
+    def _tally(self, modality: Literal["text", "visual"]) -> Tally:
+        tally = self.text if modality == "text" else self.visual
+        if tally is None:
+            raise InputError(f"{self.dataset} {self.split}: no {modality} mention was linked")
+        return tally
+
+    def _text(self) -> dict[str, Any]:
+        tally, score = self._tally("text"), self.scores("text")
+        names = ("mentions", "correct", "micro_precision", "micro_recall", "micro_f1", "macro_f1", "accuracy")
+        return {
+            **{name: getattr(score, name) for name in names},
+            "candidate_recall": tally.candidate_recall,
+            "details": _details(tally) | _ranking(tally),
+        }
+
+    def _visual(self) -> dict[str, Any]:
+        tally, score = self._tally("visual"), self.scores("visual")
+        return {
+            "mentions": score.mentions,
+            "micro_f1": score.micro_f1,
+            **_ranking(tally),
+            "details": _details(tally) | {"candidate_recall": tally.candidate_recall},
+        }
+
+
+def evaluate(
+    linked: Iterable[LinkedDocument],
+    *,
+    dataset: str,
+    split: str,
+    protocol: Protocol,
+    seconds: float | None = None,
+) -> EvaluationResult:
+    """Score linked documents against the gold labels that their documents carry; reads the iterable once.
+
+    `seconds` is what linking took; None measures the time spent inside `linked`, right where linking happens as the
+    iterable is read. InputError where a document has mentions and links that do not match one to one. Documents
+    without any link in a modality are allowed only if no document has one: then that modality was not linked.
+    """
+    text, visual, identifiers = _Modality("text"), _Modality("visual"), []
+    clock = _Clock()
+    for item in clock.watch(linked):
+        document = item.document
+        identifiers.append(document.id)
+        text.add(document.id, [mention.entity for mention in document.text_mentions], item.text_links)
+        visual.add(document.id, [mention.entity for mention in document.visual_mentions], item.visual_links)
+    if not (text.linked or visual.linked) and (text.unlinked or visual.unlinked):
+        raise InputError(
+            f"{dataset} {split}: no document has a link, though '{text.unlinked or visual.unlinked}' has mentions"
+        )
+    return EvaluationResult(
+        dataset,
+        split,
+        protocol,
+        tuple(identifiers),
+        text.tally(),
+        visual.tally(),
+        clock.seconds if seconds is None else seconds,
+    )
+
+
+def compare(
+    first: EvaluationResult,
+    second: EvaluationResult,
+    modality: Literal["text", "visual"] = "text",
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """Paired bootstrap interval of the micro-F1 difference of two evaluations of the same documents."""
+    if first.document_ids != second.document_ids:
+        raise InputError("the two evaluations are not of the same documents in the same order")
+    if first.protocol != second.protocol:
+        raise InputError(f"the two evaluations differ in protocol: {first.protocol} and {second.protocol}")
+    one, two = first._tally(modality), second._tally(modality)
+    if first.protocol.nil == "scored":
+        return paired_bootstrap(one.with_nil, two.with_nil, resamples=resamples, seed=seed)
+    return paired_bootstrap(one.in_kb, two.in_kb, resamples=resamples, seed=seed)
+
+
+class _Modality:
+    """Adds up one modality; knows whether it was linked at all and the first document with mentions and no link."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._builder = name, TallyBuilder()
+        self.unlinked: str | None = None
+        self.linked = False
+
+    def add(self, document: str, gold: list[str | None], links: Any) -> None:
+        self.linked = self.linked or bool(links)
+        if gold and not links:
+            self.unlinked = self.unlinked or document
+        else:
+            self._builder.add(document, gold, links)
+        if self.linked and self.unlinked is not None:
+            raise InputError(f"document '{self.unlinked}' has {self._name} mentions and no {self._name} link")
+
+    def tally(self) -> Tally | None:
+        return self._builder.tally() if self.linked else None
+
+
+class _Clock:
+    """Seconds spent inside an iterable."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def watch(self, items: Iterable[LinkedDocument]) -> Iterator[LinkedDocument]:
+        iterator = iter(items)
+        while True:
+            start = time.perf_counter()
+            item = next(iterator, None)
+            self.seconds += time.perf_counter() - start
+            if item is None:
+                return
+            yield item
+
+
+def _details(tally: Tally) -> dict[str, Any]:
+    ranks = tally.prior_ranks
+    return {
+        "in_kb": dataclasses.asdict(scores(tally.in_kb)),
+        "with_nil": dataclasses.asdict(scores(tally.with_nil)),
+        "unlabelled": tally.unlabelled,
+        "candidate_recall_at": None if ranks is None else {str(k): recall_at(ranks, k) for k in CANDIDATES_AT},
+    }
+
+
+def _ranking(tally: Tally) -> dict[str, Any]:
+    ranks = tally.score_ranks
+    return {
+        "recall_at": None if ranks is None else {str(k): recall_at(ranks, k) for k in RECALL_AT},
+        "mrr_at": None if ranks is None else {str(k): mrr_at(ranks, k) for k in MRR_AT},
+    }
+
+
+def _rows(name: str, tally: Tally) -> list[str]:
+    """The block of one modality: each number with the counts it is made of."""
+    in_kb, with_nil = scores(tally.in_kb), scores(tally.with_nil)
+    documents = int((tally.in_kb[:, 0] > 0).sum())
+    lines = [f"{name:<24}{'precision':>10}{'recall':>10}{'F1':>10}"]
+    for label, values, note in (
+        (
+            "  micro, in KB",
+            (in_kb.micro_precision, in_kb.micro_recall, in_kb.micro_f1),
+            f"{in_kb.correct:,} right of {in_kb.predicted:,} answered, {in_kb.mentions:,} mentions",
+        ),
+        (
+            "  macro, in KB",
+            (in_kb.macro_precision, in_kb.macro_recall, in_kb.macro_f1),
+            f"{documents:,} documents with such a mention",
+        ),
+        (
+            "  micro, with NIL",
+            (with_nil.micro_precision, with_nil.micro_recall, with_nil.micro_f1),
+            f"{with_nil.correct:,} right of {with_nil.mentions:,} mentions, "
+            f"{with_nil.mentions - in_kb.mentions:,} of them NIL",
+        ),
+    ):
+        lines.append(f"{label:<24}" + "".join(f"{100 * value:>10.2f}" for value in values) + f"   {note}")
+    lines.append(
+        f"{'  accuracy, in KB':<24}{100 * in_kb.accuracy:>10.2f}   {in_kb.correct:,} of {in_kb.mentions:,} mentions"
+    )
+    if tally.prior_ranks is not None and tally.score_ranks is not None:
+        every, by_prior = tally.candidate_recall or 0.0, tally.prior_ranks
+        ranked = "  ".join(f"R@{k} {100 * recall_at(tally.score_ranks, k):.2f}" for k in RECALL_AT)
+        mean = "  ".join(f"MRR@{k} {100 * mrr_at(tally.score_ranks, k):.2f}" for k in MRR_AT)
+        first = ", ".join(f"{100 * recall_at(by_prior, k):.2f} in the first {k}" for k in CANDIDATES_AT)
+        lines += [f"{'  candidate recall':<24}{100 * every:>10.2f}   by prior {first}", f"  ranking: {ranked}  {mean}"]
+    if tally.unlabelled:
+        lines.append(f"  {tally.unlabelled:,} mentions without a label are not scored")
+    return lines

@@ -1,0 +1,173 @@
+"""The evaluation JSON, its table, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mmel.document import NIL, Document, Link, LinkedDocument, ScoredCandidate, TextMention, VisualMention
+from mmel.errors import InputError
+from mmel.evaluation.protocol import Protocol, compare, evaluate
+
+
+def linked(
+    name: str, text: list[tuple[str | None, str]], visual: list[tuple[str | None, str]] | None = None
+) -> LinkedDocument:
+    """A document whose mentions are (gold, answer); the candidates are the answer, then Ada, Bea and Cy."""
+    document = Document(
+        name,
+        "x" * max(1, len(text)),
+        text_mentions=tuple(TextMention(i, i + 1, "x", gold) for i, (gold, _) in enumerate(text)),
+        visual_mentions=tuple(VisualMention(f"{i}.jpg", None, gold) for i, (gold, _) in enumerate(visual or [])),
+    )
+    return LinkedDocument(
+        document,
+        tuple(answered(answer) for _, answer in text),
+        tuple(answered(answer) for _, answer in visual or []),
+    )
+
+
+def answered(answer: str) -> Link:
+    if answer == NIL:
+        return Link(NIL, 1.0)
+    names = [answer, *(name for name in ("Ada", "Bea", "Cy") if name != answer)]
+    return Link(answer, 0.5, tuple(ScoredCandidate(name, 0.5**i, 0.25) for i, name in enumerate(names, 1)))
+
+
+CORPUS = [
+    linked("d1", [("Ada", "Ada"), ("Bea", "Cy"), ("Cy", NIL), (NIL, "Ada"), (None, "Ada")], [("Ada", "Bea")]),
+    linked("d2", [("Ada", "Ada"), ("Bea", "Bea")], [("Bea", "Bea"), (NIL, NIL)]),
+    linked("d3", [], []),
+]
+PROTOCOL = Protocol("kb", missing_images=2)
+
+
+def test_json_has_exactly_the_agreed_keys() -> None:
+    result = evaluate(iter(CORPUS), dataset="toy", split="test", protocol=PROTOCOL, seconds=1.5).to_dict()
+    assert list(result) == [
+        "dataset",
+        "split",
+        "protocol",
+        "documents",
+        "text",
+        "visual",
+        "seconds",
+        "documents_per_second",
+    ]
+    assert result["protocol"] == {"candidates": "kb", "gold_injected": False, "nil": "ignored", "missing_images": 2}
+    assert (result["documents"], result["seconds"], result["documents_per_second"]) == (3, 1.5, 2.0)
+    text = result["text"]
+    assert set(text) - {"details"} == {
+        "mentions",
+        "correct",
+        "micro_precision",
+        "micro_recall",
+        "micro_f1",
+        "macro_f1",
+        "accuracy",
+        "candidate_recall",
+    }
+    assert (text["mentions"], text["correct"], text["micro_precision"], text["accuracy"]) == (5, 3, 3 / 4, 3 / 5)
+    assert text["candidate_recall"] == pytest.approx(4 / 5)
+    assert text["details"]["with_nil"]["mentions"] == 6
+    assert text["details"]["unlabelled"] == 1
+    visual = result["visual"]
+    assert set(visual) - {"details"} == {"mentions", "micro_f1", "recall_at", "mrr_at"}
+    assert visual["mentions"] == 2
+    assert visual["recall_at"] == {"1": 0.5, "3": 1.0, "5": 1.0, "10": 1.0}
+    assert visual["mrr_at"] == {"3": 0.75, "5": 0.75, "10": 0.75}
+
+
+def test_nil_scored_moves_the_headline_and_keeps_the_details() -> None:
+    ignored = evaluate(CORPUS, dataset="toy", split="test", protocol=Protocol("kb")).to_dict()
+    scored = evaluate(CORPUS, dataset="toy", split="test", protocol=Protocol("kb", nil="scored")).to_dict()
+    assert (scored["visual"]["mentions"], scored["visual"]["micro_f1"]) == (3, pytest.approx(2 / 3))
+    assert scored["text"]["details"]["in_kb"] == ignored["text"]["details"]["in_kb"]
+    assert scored["text"]["mentions"] == ignored["text"]["details"]["with_nil"]["mentions"]
+
+
+def test_a_modality_without_mentions_is_absent() -> None:
+    only_text = [linked("d1", [("Ada", "Ada")]), linked("d2", [("Bea", "Cy")])]
+    result = evaluate(only_text, dataset="toy", split="test", protocol=PROTOCOL)
+    assert "visual" not in result.to_dict()
+    assert "visual" not in result.table()
+    with pytest.raises(InputError, match="no visual mention"):
+        result.scores("visual")
+
+
+def test_a_modality_that_was_not_linked_is_absent() -> None:
+    text_alone = [LinkedDocument(item.document, item.text_links) for item in CORPUS]
+    assert "visual" not in evaluate(text_alone, dataset="toy", split="test", protocol=PROTOCOL).to_dict()
+
+
+def test_some_documents_linked_and_some_not_is_an_error() -> None:
+    for items in ([CORPUS[0], LinkedDocument(CORPUS[1].document)], [LinkedDocument(CORPUS[1].document), CORPUS[0]]):
+        with pytest.raises(InputError, match="document 'd2' has text mentions and no text link"):
+            evaluate(items, dataset="toy", split="test", protocol=PROTOCOL)
+
+
+def test_mentions_without_any_link_at_all_is_an_error() -> None:
+    with pytest.raises(InputError, match="no document has a link"):
+        evaluate([LinkedDocument(CORPUS[1].document)], dataset="toy", split="test", protocol=PROTOCOL)
+
+
+def test_no_documents_is_a_result_of_nothing() -> None:
+    result = evaluate([], dataset="toy", split="test", protocol=PROTOCOL, seconds=0.0).to_dict()
+    assert (result["documents"], result["documents_per_second"]) == (0, None)
+    assert "text" not in result
+
+
+def test_one_link_missing_names_the_document() -> None:
+    broken = LinkedDocument(CORPUS[1].document, CORPUS[1].text_links[:1], CORPUS[1].visual_links)
+    with pytest.raises(InputError, match="document 'd2': 2 mentions and 1 links"):
+        evaluate([broken], dataset="toy", split="test", protocol=PROTOCOL)
+
+
+def test_documents_are_streamed_and_linking_inside_the_iterable_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("mmel.evaluation.protocol.time.perf_counter", lambda: now[0])
+
+    def link() -> Iterator[LinkedDocument]:
+        for item in CORPUS:
+            now[0] += 2.0
+            yield item
+            now[0] += 0.5
+
+    assert evaluate(link(), dataset="toy", split="test", protocol=PROTOCOL).seconds == 3 * 2.5
+
+
+def test_table_prints_protocol_and_counts_beside_the_numbers() -> None:
+    table = evaluate(CORPUS, dataset="toy", split="test", protocol=PROTOCOL, seconds=1.5).table()
+    for words in (
+        "toy test: 3 documents, 1.50 s, 2.0 documents/s",
+        "candidates kb, gold not injected, NIL ignored, missing images 2",
+        "75.00     60.00     66.67   3 right of 4 answered, 5 mentions",
+        "3 right of 6 mentions, 1 of them NIL",
+        "1 mentions without a label are not scored",
+        "visual",
+        "MRR@3 75.00",
+    ):
+        assert words in table
+
+
+def test_saved_json_reads_back(tmp_path: Path) -> None:
+    result = evaluate(CORPUS, dataset="toy", split="test", protocol=PROTOCOL, seconds=1.5)
+    result.save(tmp_path / "out" / "evaluation.json")
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8")) == result.to_dict()
+
+
+def test_compare_needs_the_same_documents_and_protocol() -> None:
+    result = evaluate(CORPUS, dataset="toy", split="test", protocol=PROTOCOL)
+    assert compare(result, result, resamples=50).difference == 0
+    assert compare(result, result, "visual", resamples=50).difference == 0
+    with pytest.raises(InputError, match="not of the same documents"):
+        compare(result, evaluate(CORPUS[:2], dataset="toy", split="test", protocol=PROTOCOL))
+    with pytest.raises(InputError, match="differ in protocol"):
+        compare(result, evaluate(CORPUS, dataset="toy", split="test", protocol=Protocol("kb", nil="scored")))
+    with pytest.raises(InputError, match="no visual mention"):
+        text_alone = [LinkedDocument(item.document, item.text_links) for item in CORPUS]
+        alone = evaluate(text_alone, dataset="toy", split="test", protocol=PROTOCOL)
+        compare(alone, alone, "visual")
