@@ -1,0 +1,1 @@
+"""Datasets by name: `open_dataset("aida", root)`."""
