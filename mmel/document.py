@@ -1,7 +1,8 @@
 """The values that walk through the engine: documents, mentions, entities, links.
 
 Offsets are characters, end-exclusive. Boxes are `(x0, y0, x1, y1)` in pixels. An entity is a string id of one
-knowledge base, `NIL` for 'not in the knowledge base', or None where unlabelled.
+knowledge base, `NIL` for 'not in the knowledge base', or None where unlabelled. `extra` keeps the keys of a
+file that the engine does not know.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class TextMention:
     entity: str | None = None
     candidates: tuple[Candidate, ...] | None = None
     name: str | None = None
+    extra: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class VisualMention:
     image: str
     box: Box | None = None
     entity: str | None = None
+    extra: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class Entity:
     images: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     popularity: int = 0
+    extra: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

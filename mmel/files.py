@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from mmel.errors import InputError
+from mmel.errors import InputError, SkipReport
 
 
 @contextmanager
@@ -55,10 +55,11 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: str | Path, skips: SkipReport | None = None) -> Iterator[tuple[int, str]]:
     """Stream `(line number from 1, line without its line break)`; bytes that are not UTF-8 name their place.
 
-    Only "\\n" and "\\r\\n" break lines, so that U+2028 and its like stay inside a text.
+    With `skips` a line that is not UTF-8 is counted and passed over instead of raising. Only "\\n" and "\\r\\n"
+    break lines, so that U+2028 and its like stay inside a text.
     """
     path = Path(path)
     try:
@@ -70,12 +71,16 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
             try:
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise InputError(
+                problem = InputError(
                     f"is not UTF-8: byte 0x{raw[error.start]:02x} at column {error.start + 1}",
                     file=path,
                     line=number,
                     remedy="convert the file, for example: iconv -f latin1 -t utf-8",
-                ) from error
+                )
+                if skips is None:
+                    raise problem from error
+                skips.add("line is not UTF-8", str(problem))
+                continue
             yield number, text.rstrip("\n").rstrip("\r")
 
 

@@ -15,8 +15,9 @@ from mmel.errors import InputError
 from mmel.files import read_lines
 
 _COLUMNS = re.compile(r"[ \t]+")
-_NO_SPACE_BEFORE = frozenset(". , ; : ? ! ) ] } % 's 'S n't N'T 're 've 'll 'd 'm 'RE 'VE 'LL 'D 'M ...".split())
-_NO_SPACE_AFTER = frozenset("( [ { $ # US$ A$ C$ NZ$ HK$".split())
+_CLITICS = ("'s", "n't", "'re", "'ve", "'ll", "'d", "'m")
+_NO_SPACE_BEFORE = frozenset([*".,;:?!)]}%", "...", *_CLITICS, *(clitic.upper() for clitic in _CLITICS)])
+_NO_SPACE_AFTER = frozenset(["(", "[", "{", "$", "#", "US$", "A$", "C$", "NZ$", "HK$"])
 _QUOTES = frozenset(['"', "'", "``", "''"])
 
 

@@ -7,7 +7,6 @@ De Cao et al., "Autoregressive Entity Retrieval", ICLR 2021; the candidates are 
 from __future__ import annotations
 
 import html
-import json
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,8 +16,9 @@ from typing import Any
 
 from mmel.document import NIL, Candidate, Document, TextMention
 from mmel.errors import InputError, SkipReport
-from mmel.files import read_lines
+from mmel.formats.records import Place, read_records
 
+_FORM = 'a row is {"id", "output": [{"answer"}], "meta": {"left_context", "mention", "right_context"}, "candidates": [title]}'
 LOOK_AHEAD = 20
 """How many rows `recover_documents` may pass over to find its place again when it may skip."""
 
@@ -50,49 +50,23 @@ def read_rows(path: str | Path, skips: SkipReport | None = None) -> Iterator[Kil
 
     Raises InputError naming line and field where a row is broken; with `skips` it is counted instead.
     """
-    for line, content in read_lines(path):
-        if not content.strip():
-            continue
-        try:
-            yield _row(content, path, line)
-        except InputError as error:
-            if skips is None:
-                raise
-            skips.add("broken row", str(error))
+    return read_records(path, _row, _FORM, skips)
 
 
-def _row(content: str, path: str | Path, line: int) -> KiltRow:
-    try:
-        row = json.loads(content)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"is no JSON: {error.msg} at column {error.colno}", file=path, line=line, remedy="one JSON object a line"
-        ) from error
-
-    def field(value: Any, name: str, kind: type, default: Any = None) -> Any:
-        found = value.get(name, default) if isinstance(value, dict) else None
-        if not isinstance(found, kind):
-            raise InputError(
-                f"expected {kind.__name__}, found {found!r}",
-                file=path,
-                line=line,
-                field=name,
-                remedy='a row is {"id", "input", "output": [{"answer"}], "meta": {"left_context", "mention", '
-                '"right_context"}, "candidates": [title]}',
-            )
-        return found
-
-    meta = field(row, "meta", dict)
-    outputs = field(row, "output", list, [])
-    titles = field(row, "candidates", list) if "candidates" in row else None
+def _row(record: dict[str, Any], place: Place) -> KiltRow:
+    meta = place.get(record, "meta", dict)
+    outputs = place.get(record, "output", list, [])
+    titles = place.get(record, "candidates", list, None)
+    if titles and not all(type(title) is str for title in titles):
+        raise place.error("expected a list of titles", "candidates")
     return KiltRow(
-        id=str(row.get("id", line)),
-        left=field(meta, "left_context", str, ""),
-        mention=field(meta, "mention", str),
-        right=field(meta, "right_context", str, ""),
-        answer=field(outputs[0], "answer", str) if outputs else None,
-        candidates=None if titles is None else tuple(dict.fromkeys(map(str, titles))),
-        line=line,
+        id=place.identifier(record, "id", str(place.line)),
+        left=place.text(meta, "left_context", "", within="meta"),
+        mention=place.text(meta, "mention", within="meta"),
+        right=place.text(meta, "right_context", "", within="meta"),
+        answer=place.text(outputs[0], "answer", None, within="output") if outputs else None,
+        candidates=None if titles is None else tuple(dict.fromkeys(titles)),
+        line=place.line,
     )
 
 

@@ -1,0 +1,149 @@
+"""What the JSON-lines formats share: strict reading of records with the place of every fault, and writing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, cast
+
+from mmel.errors import InputError, SkipReport
+from mmel.files import atomic_write, read_lines
+
+T = TypeVar("T")
+_REQUIRED: Any = object()
+_KIND_NAMES = {str: "a string", int: "an integer", float: "a finite number", list: "a list", dict: "an object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line of a file and the form its record must have; raises the errors about it."""
+
+    file: str | Path
+    line: int
+    remedy: str
+
+    def error(self, message: str, field: str | None = None) -> InputError:
+        return InputError(message, file=self.file, line=self.line, field=field, remedy=self.remedy)
+
+    def get(self, record: Any, name: str, kind: type[T], default: Any = _REQUIRED, within: str = "") -> T:
+        """`record[name]`, checked to be a `kind`; `within` names the field that holds the record.
+
+        A key that is missing or null gives `default`, or an error where there is none. A float may be written
+        as an integer and must be finite.
+        """
+        where = f"{within}.{name}" if within else name
+        if not isinstance(record, dict):
+            raise self.error(f"expected an object, found {_shorten(record)}", within or None)
+        value: Any = record.get(name)
+        if type(value) is kind and kind is not float:
+            return value
+        if value is None and default is not _REQUIRED:
+            return cast(T, default)
+        if kind is float and is_finite(value):
+            return cast(T, float(value))
+        if name not in record:
+            raise self.error(f"is missing; the record has the keys {_shorten(list(record))}", where)
+        raise self.error(f"expected {_KIND_NAMES[kind]}, found {_shorten(value)}", where)
+
+    def text(self, record: Any, name: str, default: Any = _REQUIRED, within: str = "") -> str:
+        """A string that can be written as UTF-8, which half of a surrogate pair cannot."""
+        value = self.get(record, name, str, default, within)
+        if value and not value.isascii():
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise self.error(f"holds half of a surrogate pair at character {error.start}", name) from error
+        return value
+
+    def identifier(self, record: Any, name: str, default: Any = _REQUIRED, within: str = "") -> str:
+        """An id, as a string; integers are taken too."""
+        value = record.get(name) if isinstance(record, dict) else None
+        if type(value) is int:
+            return str(value)
+        found = self.text(record, name, default, within)
+        if found == "":
+            raise self.error("is empty", name)
+        return found
+
+
+def read_records(
+    path: str | Path, parse: Callable[[dict[str, Any], Place], T], remedy: str, skips: SkipReport | None = None
+) -> Iterator[T]:
+    """Stream `parse(object, place)` of each line; empty lines are passed over.
+
+    Raises InputError naming file and line where a line is no JSON object or `parse` refuses it; with `skips`
+    such a line is counted and the rest goes on.
+    """
+    for line, content in read_lines(path, skips):
+        if not content or content.isspace():
+            continue
+        place = Place(path, line, remedy)
+        try:
+            record = parse(_object(content, place), place)
+        except InputError as error:
+            if skips is None:
+                raise
+            skips.add("broken record", str(error))
+            continue
+        yield record
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def _object(content: str, place: Place) -> dict[str, Any]:
+    try:
+        record = _DECODER.decode(content)
+    except json.JSONDecodeError as error:
+        raise place.error(f"is no JSON: {error.msg} at column {error.colno}") from error
+    except (ValueError, RecursionError) as error:
+        raise place.error(f"is no JSON that can be read: {error}") from error
+    if not isinstance(record, dict):
+        raise place.error(f"expected an object, found {_shorten(record)}")
+    return record
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def write_records(path: str | Path, records: Iterable[dict[str, Any]]) -> int:
+    """Write one JSON object a line, whole or not at all; the number of lines.
+
+    Raises InputError naming the record where a value has no JSON form (NaN, half of a surrogate pair).
+    """
+    count = 0
+    with atomic_write(path, "wb") as stream:
+        for record in records:
+            try:
+                line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8")
+            except (TypeError, ValueError) as error:
+                name = record.get("id", record.get("doc_id", count))
+                raise InputError(
+                    f"record {name!r} has a value without a JSON form: {error}",
+                    file=path,
+                    remedy="numbers must be finite, texts whole Unicode, values plain",
+                ) from error
+            stream.write(line + b"\n")
+            count += 1
+    return count
+
+
+def others(record: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """The keys of `record` that are not `known`, with their values."""
+    if record.keys() <= known:
+        return {}
+    return {name: value for name, value in record.items() if name not in known}
+
+
+def is_finite(value: Any) -> bool:
+    """Whether `value` is a number that a float can hold (booleans are none)."""
+    return (type(value) is float and math.isfinite(value)) or (type(value) is int and abs(value) < 1 << 1023)
