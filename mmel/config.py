@@ -1,49 +1,25 @@
 """What a run is: a typed, frozen schema, read from YAML and `key=value` overrides.
 
-To add a setting, add a field with `Field(description=...)` to its section: loading, `key=value`, the error
-messages, `describe()` and `save()` follow from it. Descriptions give units and, where there is one, the source.
+To add a setting, add a field with `Field(default=..., description=...)` to its section: loading, `key=value`, the
+error messages, `describe()` and `save()` follow from it. Descriptions give units and, where there is one, the source.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import types
-import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from mmel import schema
 from mmel.errors import ConfigError, did_you_mean
-from mmel.files import atomic_write, read_lines
+from mmel.files import atomic_write
+from mmel.schema import Names, Section, UserPath, as_tuple, read_yaml
 
 Scorer = Literal["prior", "surface", "context", "local_attention", "coreference", "link_coherence", "mulrel"]
-
-UserPath = Annotated[Path, BeforeValidator(lambda value: _expand_home(value))]
-"""A path; a leading `~` is the home folder."""
-
-Names = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(lambda value: _as_tuple(value))]
-"""One name or a list of names."""
-
-
-def _expand_home(value: object) -> object:
-    return str(Path(value).expanduser()) if isinstance(value, str) else value
-
-
-def _as_tuple(value: object) -> object:
-    if isinstance(value, str):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
-
-
-class Section(BaseModel):
-    """Base of every part of the schema: frozen, and a key that does not exist is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
 
 class DataConfig(Section):
@@ -59,10 +35,11 @@ class DataConfig(Section):
 class CandidatesConfig(Section):
     """Which entities a mention is compared with."""
 
-    prior_k: int = Field(
-        default=30, ge=1, description="candidates taken by prior p(e|m) (Ganea & Hofmann 2017, section 6)"
+    prior_k: int | None = Field(
+        default=30, ge=1, description="candidates taken by prior p(e|m) (Ganea & Hofmann 2017: 30); none: all"
     )
-    keep_prior: int = Field(default=4, ge=0, description="of these, kept by prior")
+    fuzzy: bool = Field(default=True, description="look for similar names where a name is not in the knowledge base")
+    keep_prior: int | None = Field(default=4, ge=0, description="of these, kept by prior; none: all")
     keep_context: int = Field(default=3, ge=0, description="of these, kept by context similarity")
     graph_k: int = Field(default=0, ge=0, description="added by document-graph expansion, beyond the prior's; 0: off")
     total: int | None = Field(default=None, ge=1, description="most candidates a mention keeps in all; none: no limit")
@@ -70,8 +47,8 @@ class CandidatesConfig(Section):
     @field_validator("keep_context")
     @classmethod
     def _keeps_something(cls, value: int, info: ValidationInfo) -> int:
-        if value + info.data.get("keep_prior", 1) < 1:
-            raise ValueError("keep_prior + keep_context must be at least 1")
+        if value == 0 and info.data.get("keep_prior") == 0:
+            raise ValueError("keep_context and keep_prior must not both be 0")
         return value
 
 
@@ -89,7 +66,7 @@ class EncoderConfig(Section):
 class ModelConfig(Section):
     """Which scores are computed, and how they are joined over a document."""
 
-    scorers: Annotated[tuple[Scorer, ...], BeforeValidator(lambda value: _as_tuple(value))] = Field(
+    scorers: Annotated[tuple[Scorer, ...], BeforeValidator(as_tuple)] = Field(
         default=("prior", "surface", "context", "local_attention", "coreference", "link_coherence", "mulrel"),
         min_length=1,
         description="score columns, each usable alone",
@@ -232,177 +209,13 @@ def experiments() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def settings(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, str, Any, str]]:
-    """`(dotted key, type, default, description)` of every setting, in the order of the schema."""
-    for name, field in model.model_fields.items():
-        section = _section(field.annotation)
-        if section is not None:
-            yield from settings(section, f"{prefix}{name}.")
-        else:
-            kind = ", ".join([_type_name(field.annotation), *_limits(field.metadata)])
-            yield f"{prefix}{name}", kind, field.default, field.description or ""
-
-
 def describe() -> str:
-    """Every setting with its type, default and meaning, one a line, for `--help`."""
-    rows = []
-    for key, kind, default, description in settings():
-        shown = f"[{', '.join(default)}]" if isinstance(default, tuple) else "none" if default is None else default
-        rows.append((f"{key}={shown}", f"{description} ({kind})"))
-    width = min(40, max(len(left) for left, _ in rows))
-    return "\n".join(f"  {left:<{width}}  {right}" for left, right in rows)
-
-
-# --- YAML -----------------------------------------------------------------------------------------------------------
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 scalars (1e-4 is a number, `no` and `12:30` are words, dates are text); a key twice is an error."""
-
-    yaml_implicit_resolvers = {}  # noqa: RUF012 (a class variable of the base class, untyped there)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("null", r"~|null|Null|NULL|none|None|", ["~", "n", "N", ""]),
-    ("int", r"[-+]?(?:0|[1-9][0-9_]*)", "-+0123456789"),
-    ("float", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
-    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first))
-
-
-def parse_yaml(text: str, where: str = "text") -> Any:
-    """The value of a YAML text (1.2 scalars); ConfigError names line and problem."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{where}:{mark.line + 1}" if mark else where
-        raise ConfigError(f"{place}: is not YAML: {getattr(error, 'problem', None) or error}") from error
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file; ConfigError where it is no YAML or no mapping, InputError where unreadable."""
-    value = parse_yaml("\n".join(text for _, text in read_lines(path)), where=str(path))
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise ConfigError(f"{path}: a mapping of names to values is expected, found {_shown(value)}")
-    return value
-
-
-# --- checking -------------------------------------------------------------------------------------------------------
+    """Every setting with its default, meaning and type, one a line, for `--help`."""
+    return schema.describe(Config)
 
 
 def _build(data: Mapping[str, Any], overrides: Sequence[str], where: str) -> Config:
-    _check_keys(data, Config, where)
-    merged = dict(data)
+    schema.check_keys(Config, data, where)
     for override in overrides:
-        merged = _merge(merged, _parse_override(override))
-    try:
-        # Through JSON: strict typing there still takes a list for a tuple and a string for a path.
-        return Config.model_validate_json(json.dumps(merged, default=_refuse), strict=True)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(item, where) for item in error.errors())) from error
-
-
-def _refuse(value: object) -> str:
-    raise ConfigError(f"a value of type {type(value).__name__} has no place in a config: {_shown(value)}")
-
-
-def _parse_override(override: str) -> dict[str, Any]:
-    key, separator, text = override.partition("=")
-    key = key.strip()
-    if not separator or not key:
-        raise ConfigError(f"override '{override}': expected key=value, for example train.epochs=3")
-    nested: Any = parse_yaml(text, where=f"override '{override}'")
-    for part in reversed(key.split(".")):
-        nested = {part: nested}
-    _check_keys(nested, Config, f"override '{override}'")
-    return typing.cast("dict[str, Any]", nested)
-
-
-def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in top.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged
-
-
-def _check_keys(data: Mapping[str, Any], model: type[BaseModel], where: str, prefix: str = "") -> None:
-    """Raise ConfigError at the first key that the schema does not have at that level."""
-    for key, value in data.items():
-        if key not in model.model_fields:
-            raise ConfigError(f"{where}: unknown key '{prefix}{key}'.{_suggest(str(key), model, prefix)}")
-        section = _section(model.model_fields[key].annotation)
-        if section is None:
-            if isinstance(value, Mapping):
-                raise ConfigError(f"{where}: '{prefix}{key}' is a setting, not a section; it has no keys below it")
-        elif not isinstance(value, Mapping):
-            names = ", ".join(f"{prefix}{key}.{name}" for name in section.model_fields)
-            raise ConfigError(f"{where}: '{prefix}{key}' is a section, not a setting; set one of {names}")
-        else:
-            _check_keys(value, section, where, f"{prefix}{key}.")
-
-
-def _suggest(key: str, model: type[BaseModel], prefix: str) -> str:
-    elsewhere = [known for known, *_ in settings() if known.rpartition(".")[2] == key]
-    if elsewhere:
-        return f" Did you mean {' or '.join(repr(known) for known in elsewhere)}?"
-    return did_you_mean(prefix + key, [prefix + name for name in model.model_fields])
-
-
-def _explain(error: Mapping[str, Any], where: str) -> str:
-    """One validation error as key, value, what is allowed, and what the setting means."""
-    location = [part for part in error["loc"] if isinstance(part, str)]
-    known = {key: (kind, description) for key, kind, _, description in settings()}
-    key = ".".join(location)
-    while key and key not in known:  # a union adds the name of its branch
-        key = key.rpartition(".")[0]
-    kind, description = known.get(key, ("", ""))
-    reason = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    return f"{where}: {key}={_shown(error['input'])}: {reason}. Allowed: {kind}; {description}"
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _section(annotation: Any) -> type[BaseModel] | None:
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-
-
-def _limits(metadata: Sequence[Any]) -> Iterator[str]:
-    """The constraints of a field in words."""
-    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "length at least"}
-    for constraint in metadata:
-        for name, word in words.items():
-            if getattr(constraint, name, None) is not None:
-                yield f"{word} {getattr(constraint, name)}"
-
-
-def _type_name(annotation: Any) -> str:
-    """A type as people write it: `int or none`, `one of lbp, mean-field`, `list of text`."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        return _type_name(arguments[0])
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_type_name(argument) for argument in arguments)
-    if origin is tuple:
-        return f"list of {_type_name(arguments[0])}"
-    names = {type(None): "none", str: "text", Path: "path", int: "integer", float: "number", bool: "true or false"}
-    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+        data = schema.merge(data, schema.parse_override(Config, override))
+    return schema.validate(Config, data, where)
