@@ -11,7 +11,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from mmel import schema
@@ -169,7 +168,7 @@ class Config(Section):
     def save(self, path: str | Path) -> None:
         """Write every setting as YAML that `load` reads back equal."""
         with atomic_write(path) as stream:
-            yaml.safe_dump(self.to_dict(), stream, sort_keys=False, allow_unicode=True)
+            stream.write(schema.to_yaml(self.to_dict()))
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Config:

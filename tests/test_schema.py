@@ -5,10 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import Field
 
 from mmel.errors import ConfigError
-from mmel.schema import Names, Section, describe, merge, parse_override, parse_yaml, read_yaml, settings, validate
+from mmel.schema import (
+    Names,
+    Section,
+    describe,
+    merge,
+    parse_override,
+    parse_yaml,
+    read_yaml,
+    settings,
+    to_yaml,
+    validate,
+)
 
 
 class Point(Section):
@@ -90,6 +103,18 @@ def test_yaml_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
     parsed = parse_yaml(text)
     assert parsed == value
     assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["none", "1e4", "no", "12:30", "010", "true", "~", "", "2024-01-02", "a: b", "é\n", "- x"]
+)
+def test_text_is_dumped_so_that_it_stays_text(text: str) -> None:
+    assert parse_yaml(to_yaml({"a": [text]})) == {"a": [text]}
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_survive_dumping(number: float) -> None:
+    assert parse_yaml(to_yaml({"a": number})) == {"a": number}
 
 
 def test_read_yaml_keeps_line_numbers(tmp_path: Path) -> None:
