@@ -1,17 +1,15 @@
 """Build a knowledge base from a stream of entities; memory stays the same however many there are.
 
-Records go to SQLite as they come; names and links wait in a spill file that SQLite sorts on disk.
+Records go to SQLite as they come; names and links wait in a spill file beside it that SQLite sorts on disk.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from datetime import date as calendar
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,29 +19,15 @@ import numpy as np
 from mmel.document import Entity
 from mmel.errors import InputError
 from mmel.files import cache_root
-from mmel.kb import layout
+from mmel.kb import layout, tables
+from mmel.kb.arrays import LinkWriter, NpyWriter
 from mmel.kb.layout import KbMeta
-from mmel.kb.names import fold
+from mmel.kb.priors import load_priors
 from mmel.progress import progress
 
-SCHEMA = """
-CREATE TABLE entities (
-    idx INTEGER PRIMARY KEY, id TEXT NOT NULL, title TEXT NOT NULL, type TEXT NOT NULL, description TEXT NOT NULL,
-    aliases TEXT NOT NULL, images TEXT NOT NULL, links TEXT NOT NULL, popularity INTEGER NOT NULL);
-CREATE TABLE surfaces (sid INTEGER PRIMARY KEY, surface TEXT NOT NULL, total REAL NOT NULL);
-CREATE TABLE folds (folded TEXT NOT NULL, sid INTEGER NOT NULL, PRIMARY KEY (folded, sid)) WITHOUT ROWID;
-CREATE TABLE aliases (
-    sid INTEGER NOT NULL, rank INTEGER NOT NULL, idx INTEGER NOT NULL, prior REAL NOT NULL, count REAL NOT NULL,
-    PRIMARY KEY (sid, rank)) WITHOUT ROWID;
-CREATE TABLE dangling (target TEXT NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (target, idx)) WITHOUT ROWID;
-CREATE VIRTUAL TABLE texts USING fts5 (
-    title, aliases, description, content='', tokenize='unicode61 remove_diacritics 2');
-CREATE VIRTUAL TABLE grams USING fts5 (
-    folded, content='', columnsize=0, detail=none, tokenize='trigram case_sensitive 1');
-CREATE VIRTUAL TABLE grams_vocab USING fts5vocab (grams, 'row');
-"""
 _BATCH = 5_000
-_CACHE_KIB = 65_536
+_LINK_BATCH = 100_000
+_WAIT_FOR_OTHER_BUILD = 3600.0
 
 
 def build(
@@ -53,171 +37,120 @@ def build(
     name: str = "",
     date: str | None = None,
     source: str = "",
+    priors: Mapping[str, str | Path] | None = None,
     total: int | None = None,
 ) -> KbMeta:
     """Build the knowledge base `out` from `entities`; index i is the i-th entity.
 
-    A base that is already at `out` is replaced when all is done and untouched until then. `date` (ISO) is today's
-    by default. `total` is the number of entities, for the progress bar. Raises InputError for a duplicate id and
-    for a name or count that cannot be stored, with the record's number. A link to an unknown id is kept in the
-    record and counted in `meta.dangling_links`.
+    A base that is already at `out` is replaced when all is done and untouched until then. `name` is the folder's
+    by default, `date` (ISO) today's. `priors` names dictionary files (`mmel.kb.priors`) that are averaged with the
+    aliases' own counts. `total` is the number of entities, for the progress bar. A link to an unknown id is kept in
+    the record and counted in `meta.dangling_links`. Raises InputError for an empty stream, a duplicate id, and a
+    name or count that cannot be stored.
     """
-    out = Path(out)
     with layout.new_state(out) as data:
-        with closing(_open(data / layout.DATABASE, data / "spill.sqlite")) as db:
-            db.executescript(SCHEMA)
-            records = _load(db, progress(entities, "entities", total=total), data / layout.POPULARITY)
-            _check_ids(db)
-            steps: list[Callable[[sqlite3.Connection], object]] = [_rank, _index_names, _optimize]
-            for step in progress(steps, "indexing", unit="step"):
-                step(db)
-            links, dangling = _write_links(db, data, records.count)
-            surfaces = int(db.execute("SELECT count(*) FROM surfaces").fetchone()[0])
-            aliases = int(db.execute("SELECT count(*) FROM aliases").fetchone()[0])
-        (data / "spill.sqlite").unlink()
-        digest = content_hash(records.sum, ())
-        meta = KbMeta(
-            name=name or out.resolve().name,
-            date=date if date is not None else calendar.today().isoformat(),
-            source=source,
-            content_hash=digest,
-            lineage=digest,
-            revision=1,
-            entities=records.count,
-            surfaces=surfaces,
-            aliases=aliases,
-            links=links,
-            dangling_links=dangling,
-        )
-        layout.commit(out, data, meta, records.sum, ())
-    return meta
+        return _build(entities, Path(out), data, name, date, source, priors or {}, total)
 
 
 def cached_build(entities_factory: Callable[[], Iterable[Entity]], key: str, **meta: Any) -> Path:
-    """The folder of the base built from `entities_factory()`, built at most once for a `key`.
+    """The folder of the base made from `entities_factory()`, built once for a `key` and found again after.
 
-    `key` is a content key that the caller computes (letters, digits, `-`, `_`, `.`); it lies at
-    `cache_root()/kb/key`. `meta` goes to `build`. A half or damaged base there is built anew.
+    `key` is a content key that the caller computes (letters, digits, `-`, `_`, `.`); the base lies at
+    `cache_root()/kb/key`. `meta` goes to `build`. A half or damaged base there is built anew; where another process
+    is building it, that one is waited for.
     """
-    if not key or not all(character.isalnum() or character in "-_." for character in key) or key.startswith("."):
+    if not key or key.startswith(".") or not all(c.isalnum() or c in "-_." for c in key):
         raise InputError(f"'{key}' is no cache key", field="key", remedy="use letters, digits, '-', '_' and '.'")
     folder = cache_root() / "kb" / key
-    try:
-        layout.read_manifest(folder)
-    except InputError:
-        build(entities_factory(), folder, **meta)
+    if not _is_whole(folder):
+        with layout.new_state(folder, wait=_WAIT_FOR_OTHER_BUILD) as data:
+            if not _is_whole(folder):
+                defaults: dict[str, Any] = {"name": "", "date": None, "source": "", "priors": {}, "total": None}
+                _build(entities_factory(), folder, data, **{**defaults, **meta})
     return folder
 
 
-def content_hash(record_sum: int, prior_digests: Iterable[str]) -> str:
-    """SHA-256 over the sum (mod 2^256) of the records' SHA-256 and the prior dictionaries' digests.
-
-    The sum lets `add` change a record's part without reading the others; a record's digest covers its index, so
-    that order counts.
-    """
-    parts = [f"{record_sum:064x}", *prior_digests]
-    return hashlib.sha256("\n".join(parts).encode("ascii")).hexdigest()
-
-
-def record_row(index: int, entity: Entity) -> tuple[Any, ...]:
-    """The row of `entities` that holds a record; InputError where the record cannot be stored."""
-
-    def fail(message: str, field: str, remedy: str) -> InputError:
-        return InputError(f"entity '{entity.id}' (record {index + 1}): {message}", field=field, remedy=remedy)
-
-    if not entity.id.strip():
-        raise fail("has no id", "id", "give every entity an id")
-    for alias in entity.aliases:
-        if not alias.name.strip():
-            raise fail("has an alias without a name", "aliases", "drop it or name it")
-        if not (math.isfinite(alias.count) and alias.count >= 0):
-            raise fail(f"alias '{alias.name}' has count {alias.count}", "aliases", "counts are 0 or more")
-    aliases = [
-        [alias.name, int(alias.count) if alias.count == int(alias.count) else alias.count] for alias in entity.aliases
-    ]
-    packed = (json.dumps(value, ensure_ascii=False) for value in (aliases, entity.images, entity.links))
-    return (index, entity.id, entity.title, entity.type, entity.description, *packed, int(entity.popularity))
-
-
-def record_digest(row: tuple[Any, ...]) -> int:
-    """The SHA-256 of a row of `entities` as a number; InputError where a string is not Unicode text."""
+def _is_whole(folder: Path) -> bool:
     try:
-        return int.from_bytes(hashlib.sha256("\0".join(map(str, row)).encode("utf-8")).digest(), "big")
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"entity '{row[1]!a}' (record {row[0] + 1}): holds half a surrogate pair ({error.object[error.start]!a})",
-            remedy="repair the escape in the JSON",
-        ) from error
+        layout.read_manifest(folder)
+    except InputError:
+        return False
+    return True
 
 
-class _Records:
-    """What `_load` saw: how many records, and the sum of their digests."""
+def _build(
+    entities: Iterable[Entity],
+    out: Path,
+    data: Path,
+    name: str,
+    date: str | None,
+    source: str,
+    priors: Mapping[str, str | Path],
+    total: int | None,
+) -> KbMeta:
+    with closing(tables.open_for_writing(data / layout.DATABASE)) as db:
+        db.executescript(tables.SCHEMA)
+        _attach_spill(db, data / "spill.sqlite")
+        count, record_sum = _load(db, progress(entities, "entities", total=total), data / layout.POPULARITY)
+        _index_ids(db)
+        read = tuple(load_priors(db, *item, dictionary) for dictionary, item in enumerate(priors.items(), start=1))
+        steps = [partial(_rank, db, bool(priors)), partial(_index_names, db), partial(_optimize, db)]
+        for step in progress(steps, "indexing", unit="step"):
+            step()
+        links, dangling = _write_links(db, data, count)
+        surfaces, aliases = tables.count_rows(db, "surfaces"), tables.count_rows(db, "aliases")
+    (data / "spill.sqlite").unlink()
+    digest = tables.content_hash(record_sum, (prior.sha256 for prior in read))
+    meta = KbMeta(
+        name=name or out.resolve().name,
+        date=date if date is not None else calendar.today().isoformat(),
+        source=source,
+        content_hash=digest,
+        lineage=digest,
+        revision=1,
+        entities=count,
+        surfaces=surfaces,
+        aliases=aliases,
+        links=links,
+        dangling_links=dangling,
+        priors=read,
+    )
+    layout.commit(out, data, meta, record_sum)
+    return meta
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.sum = 0
 
-
-def _open(database: Path, spill: Path) -> sqlite3.Connection:
-    """A writing connection without journals: the folder is thrown away when anything fails."""
-    db = sqlite3.connect(database, isolation_level=None)
-    db.execute("PRAGMA page_size = 8192")
-    for schema, file in (("main", database), ("spill", spill)):
-        if schema == "spill":
-            db.execute("ATTACH ? AS spill", (str(file),))
-        db.execute(f"PRAGMA {schema}.journal_mode = OFF")
-        db.execute(f"PRAGMA {schema}.synchronous = OFF")
-        db.execute(f"PRAGMA {schema}.cache_size = -{_CACHE_KIB}")
-    db.execute("PRAGMA temp_store = FILE")
-    db.create_function("fold", 1, fold, deterministic=True)
+def _attach_spill(db: sqlite3.Connection, path: Path) -> None:
+    db.execute("ATTACH ? AS spill", (str(path),))
+    tables.quicken(db, "spill")
     db.execute("CREATE TABLE spill.counts (surface TEXT, dictionary INTEGER, idx INTEGER, count REAL)")
     db.execute("CREATE TABLE spill.links (idx INTEGER, target TEXT)")
-    return db
 
 
-def _load(db: sqlite3.Connection, entities: Iterable[Entity], popularity: Path) -> _Records:
-    """Stream the records into `entities`, `texts` and the spill tables, and their popularity into its file."""
-    records = _Records()
+def _load(db: sqlite3.Connection, entities: Iterable[Entity], popularity: Path) -> tuple[int, int]:
+    """Stream the records into `entities`, `texts` and the spill file; their number and the sum of their digests."""
     stream = iter(entities)
-    with NpyWriter(popularity, np.int64) as counts:
-        while batch := list(islice(stream, _BATCH)):
-            rows = [record_row(index, entity) for index, entity in enumerate(batch, start=records.count)]
-            records.sum = (records.sum + sum(map(record_digest, rows))) % (1 << 256)
+    start = record_sum = 0
+    with NpyWriter(popularity, np.int64) as in_links:
+        while batch := list(enumerate(islice(stream, _BATCH), start)):
+            rows = [tables.record_row(index, entity) for index, entity in batch]
+            record_sum += sum(map(tables.record_digest, rows))
+            aliases = ((alias.name, index, alias.count) for index, entity in batch for alias in entity.aliases)
+            links = ((index, target) for index, entity in batch for target in dict.fromkeys(entity.links))
             db.execute("BEGIN")
-            db.executemany("INSERT INTO entities VALUES (?,?,?,?,?,?,?,?,?)", rows)
-            db.executemany(
-                "INSERT INTO texts (rowid, title, aliases, description) VALUES (?,?,?,?)",
-                _text_rows(batch, records.count),
-            )
-            db.executemany("INSERT INTO spill.counts VALUES (?,0,?,?)", _alias_rows(batch, records.count))
-            db.executemany("INSERT INTO spill.links VALUES (?,?)", _link_rows(batch, records.count))
+            db.executemany(tables.INSERT_ENTITY, rows)
+            db.executemany(tables.INSERT_TEXT, (tables.text_row(index, entity) for index, entity in batch))
+            db.executemany("INSERT INTO spill.counts VALUES (?,0,?,?)", aliases)
+            db.executemany("INSERT INTO spill.links VALUES (?,?)", links)
             db.execute("COMMIT")
-            counts.append(np.array([entity.popularity for entity in batch], dtype=np.int64))
-            records.count += len(batch)
-    if not records.count:
+            in_links.append(np.array([entity.popularity for _, entity in batch], dtype=np.int64))
+            start += len(batch)
+    if not start:
         raise InputError("there is no entity to build from", remedy="give a file with one entity a line")
-    return records
+    return start, record_sum % (1 << 256)
 
 
-def _text_rows(batch: list[Entity], start: int) -> Iterator[tuple[int, str, str, str]]:
-    for index, entity in enumerate(batch, start):
-        yield index, entity.title, "\n".join(alias.name for alias in entity.aliases), entity.description
-
-
-def _alias_rows(batch: list[Entity], start: int) -> Iterator[tuple[str, int, float]]:
-    for index, entity in enumerate(batch, start):
-        for alias in entity.aliases:
-            yield alias.name, index, alias.count
-
-
-def _link_rows(batch: list[Entity], start: int) -> Iterator[tuple[int, str]]:
-    for index, entity in enumerate(batch, start):
-        for target in dict.fromkeys(entity.links):
-            yield index, target
-
-
-def _check_ids(db: sqlite3.Connection) -> None:
-    """Index the ids and the titles; InputError naming a duplicate id and its records."""
+def _index_ids(db: sqlite3.Connection) -> None:
+    """Index ids and titles; InputError naming a duplicate id and its records."""
     try:
         db.execute("CREATE UNIQUE INDEX entities_id ON entities (id)")
     except sqlite3.IntegrityError as error:
@@ -232,8 +165,8 @@ def _check_ids(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX entities_title ON entities (title)")
 
 
-def _rank(db: sqlite3.Connection) -> None:
-    """Sum the counts of a name, and rank its entities by p(e|m) = count / sum of the name's counts."""
+def _rank(db: sqlite3.Connection, several_dictionaries: bool) -> None:
+    """Sort and sum the counts of each name, number the names, rank their entities."""
     db.execute("BEGIN")
     db.execute(
         "CREATE TABLE spill.sorted (surface TEXT, dictionary INTEGER, idx INTEGER, count REAL, "
@@ -243,16 +176,15 @@ def _rank(db: sqlite3.Connection) -> None:
         "INSERT INTO spill.sorted SELECT surface, dictionary, idx, sum(count) FROM spill.counts GROUP BY 1, 2, 3"
     )
     db.execute("DROP TABLE spill.counts")
-    db.execute("INSERT INTO surfaces (surface, total) SELECT surface, sum(count) FROM spill.sorted GROUP BY surface")
-    db.execute("CREATE UNIQUE INDEX surfaces_surface ON surfaces (surface)")
     db.execute(
-        """INSERT INTO aliases
-        SELECT sid, row_number() OVER (PARTITION BY sid ORDER BY prior DESC, idx) - 1, idx, prior, count FROM (
-            SELECT s.sid, c.idx, c.count,
-                   CASE WHEN s.total > 0 THEN c.count / s.total
-                        ELSE 1.0 / count(*) OVER (PARTITION BY s.sid) END AS prior
-            FROM spill.sorted c JOIN surfaces s ON s.surface = c.surface)"""
+        "INSERT INTO surfaces (surface, total, dictionaries) "
+        "SELECT surface, sum(count), count(DISTINCT dictionary) FROM spill.sorted GROUP BY surface"
     )
+    db.execute("CREATE UNIQUE INDEX surfaces_surface ON surfaces (surface)")
+    counts = "SELECT sid, dictionary, idx, count FROM spill.sorted JOIN surfaces USING (surface)"
+    if several_dictionaries:
+        db.execute(f"INSERT INTO counts {counts}")
+    db.execute(tables.rank_sql(counts))
     db.execute("COMMIT")
 
 
@@ -270,60 +202,15 @@ def _optimize(db: sqlite3.Connection) -> None:
 
 def _write_links(db: sqlite3.Connection, data: Path, entities: int) -> tuple[int, int]:
     """Write the links as a sorted CSR matrix; returns how many join two entities and how many dangle."""
-    (count,) = db.execute("SELECT count(*) FROM spill.links").fetchone()
-    dtype = np.int32 if max(count, entities) < np.iinfo(np.int32).max else np.int64
     rows = db.execute(
         "SELECT l.idx, e.idx, l.target FROM spill.links l LEFT JOIN entities e ON e.id = l.target ORDER BY 1, 2"
     )
-    links = dangling = 0
-    indptr_file, indices_file, data_file = (data / name for name in layout.LINKS)
-    with (
-        NpyWriter(indptr_file, dtype) as indptr,
-        NpyWriter(indices_file, dtype) as indices,
-        NpyWriter(data_file, np.float32) as ones,
-    ):
-        indptr.append(np.zeros(1, dtype))
-        while batch := rows.fetchmany(100_000):
+    dangling = 0
+    with LinkWriter(data, entities, tables.count_rows(db, "spill.links")) as writer:
+        while batch := rows.fetchmany(_LINK_BATCH):
             missing = [(target, row) for row, column, target in batch if column is None]
             db.executemany("INSERT INTO dangling VALUES (?,?)", missing)
             dangling += len(missing)
-            pairs = np.array([(row, column) for row, column, _ in batch if column is not None], dtype).reshape(-1, 2)
-            if len(pairs):
-                # Rows below the last one seen are complete: their end is final.
-                done = np.arange(indptr.length - 1, pairs[-1, 0])
-                indptr.append((links + np.searchsorted(pairs[:, 0], done, side="right")).astype(dtype))
-                indices.append(pairs[:, 1])
-                ones.append(np.ones(len(pairs), np.float32))
-                links += len(pairs)
-        while indptr.length <= entities:
-            indptr.append(np.full(min(1_000_000, entities + 1 - indptr.length), links, dtype))
-    return links, dangling
-
-
-class NpyWriter:
-    """Append to a one-dimensional .npy file whose length is known at the end only.
-
-    numpy pads the header of an array for lengths of up to 21 digits, so the final one fits over the first.
-    """
-
-    def __init__(self, path: Path, dtype: Any) -> None:
-        self._stream = open(path, "wb")
-        self._dtype = np.dtype(dtype)
-        self.length = 0
-        self._header()
-
-    def _header(self) -> None:
-        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": (self.length,)}
-        np.lib.format.write_array_header_1_0(self._stream, header)
-
-    def append(self, values: np.ndarray) -> None:
-        self._stream.write(np.ascontiguousarray(values, dtype=self._dtype).tobytes())
-        self.length += len(values)
-
-    def __enter__(self) -> NpyWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.seek(0)
-        self._header()
-        self._stream.close()
+            pairs = [(row, column) for row, column, _ in batch if column is not None]
+            writer.append(*np.array(pairs, dtype=np.int64).reshape(-1, 2).T)
+    return writer.links, dangling

@@ -36,6 +36,16 @@ _REBUILD = "build it again: python -m mmel.kb build --entities kb.jsonl --out {f
 
 
 @dataclass(frozen=True, slots=True)
+class PriorMeta:
+    """A prior dictionary that went into p(e|m): `pairs` of surface and entity read, `unknown` of them of no entity."""
+
+    name: str
+    sha256: str
+    pairs: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
 class KbMeta:
     """What a knowledge base is. Counts: `aliases` (surface, entity) pairs over `surfaces` distinct names.
 
@@ -55,17 +65,17 @@ class KbMeta:
     aliases: int
     links: int
     dangling_links: int
-    priors: tuple[str, ...] = ()
+    priors: tuple[PriorMeta, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` reads it back."""
-        return {**asdict(self), "priors": list(self.priors)}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> KbMeta:
         """The meta in a dict that may hold more keys; raises KeyError where one lacks."""
         chosen = {field.name: values[field.name] for field in fields(cls)}
-        return cls(**{**chosen, "priors": tuple(chosen["priors"])})
+        return cls(**{**chosen, "priors": tuple(PriorMeta(**prior) for prior in chosen["priors"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,6 @@ class Manifest:
     meta: KbMeta
     data: Path
     record_sum: int
-    prior_digests: tuple[str, ...]
 
 
 def read_manifest(folder: str | Path) -> Manifest:
@@ -93,12 +102,7 @@ def read_manifest(folder: str | Path) -> Manifest:
                 field="format",
                 remedy=_REBUILD.format(folder=folder),
             )
-        manifest = Manifest(
-            KbMeta.from_dict(values),
-            folder / values["data"],
-            int(values["record_sum"], 16),
-            tuple(values["priors_sha256"]),
-        )
+        manifest = Manifest(KbMeta.from_dict(values), folder / values["data"], int(values["record_sum"], 16))
         sizes = dict(values["files"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
@@ -126,31 +130,30 @@ def _why_no_base(folder: Path) -> str:
 
 
 @contextmanager
-def new_state(folder: str | Path) -> Iterator[Path]:
-    """Lock the base and yield an empty data folder to fill; it is removed when the block fails.
+def new_state(folder: str | Path, wait: float = 0) -> Iterator[Path]:
+    """Lock the base and yield an empty data folder to fill; it is removed unless `commit` took it.
 
-    Raises InputError when `folder` is a file or another process is writing.
+    Raises InputError when `folder` is a file or another process writes for more than `wait` seconds.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError("is a file; a knowledge base is a folder", file=folder, remedy="name another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
+    with lock(folder, wait):
         for leftover in folder.glob("data-*.incomplete"):
             shutil.rmtree(leftover, ignore_errors=True)
         data = folder / f"data-{secrets.token_hex(4)}.incomplete"
         data.mkdir()
         try:
             yield data
-        except BaseException:
+        finally:
             shutil.rmtree(data, ignore_errors=True)
-            raise
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def lock(folder: Path, wait: float = 0) -> Iterator[None]:
     """Hold the base for writing; a SQLite lock, because the system lets go of it when the process dies."""
-    with closing(sqlite3.connect(folder / ".lock", timeout=0, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(folder / ".lock", timeout=wait, isolation_level=None)) as connection:
         try:
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
@@ -160,12 +163,13 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def commit(folder: str | Path, data: Path, meta: KbMeta, record_sum: int, prior_digests: tuple[str, ...]) -> None:
+def commit(folder: str | Path, data: Path, meta: KbMeta, record_sum: int) -> None:
     """Make the filled data folder of `new_state` the current one and remove the others."""
     folder = Path(folder)
     sizes = {}
     for name in FILES:
-        with open(data / name, "rb") as stream:
+        # Opened for writing, which is what fsync asks for on some systems.
+        with open(data / name, "rb+") as stream:
             os.fsync(stream.fileno())
             sizes[name] = os.fstat(stream.fileno()).st_size
     current = data.with_suffix("")
@@ -176,7 +180,6 @@ def commit(folder: str | Path, data: Path, meta: KbMeta, record_sum: int, prior_
         "data": current.name,
         "files": sizes,
         "record_sum": f"{record_sum:064x}",
-        "priors_sha256": list(prior_digests),
     }
     with atomic_write(folder / META_FILE) as stream:
         json.dump(values, stream, indent=1, ensure_ascii=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmel.document import Alias, Entity
+from mmel.document import Entity
 from mmel.errors import InputError
-from mmel.kb import layout
+from mmel.kb import layout, tables, vectors
 from mmel.kb.layout import KbMeta, Manifest
 from mmel.kb.names import fold, similarity_to, trigrams
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 _CHUNK = 512
-_COLUMNS = "idx, id, title, type, description, aliases, images, links, popularity"
 _MMAP_BYTES = 0x7FFF0000
 # Fuzzy lookup reads the postings of the rarest trigrams up to this many, and of five in any case: one typing
 # error spoils at most four trigrams, so a name with one error is always met.
@@ -150,10 +148,10 @@ class KnowledgeBase:
 
     def entity(self, id: str) -> Entity:
         """The record of an entity id; InputError with the closest ids when there is none."""
-        row = self._db.execute(f"SELECT {_COLUMNS} FROM entities WHERE id = ?", (id,)).fetchone()
+        row = self._db.execute(f"SELECT {tables.COLUMNS} FROM entities WHERE id = ?", (id,)).fetchone()
         if row is None:
             raise InputError(f"no entity '{id}' in '{self.meta.name}'.{self._did_you_mean(id)}", file=self.folder)
-        return _entity(row)
+        return tables.record_entity(row)
 
     def _did_you_mean(self, word: str) -> str:
         """The entity that `word` names, or the ids next to it in order (a base has too many to compare)."""
@@ -167,14 +165,14 @@ class KnowledgeBase:
     def entities(self, indices: Iterable[int]) -> list[Entity]:
         """The records of dense indices, in that order; InputError for an index outside the base."""
         wanted = self._checked(indices)
-        sql = f"SELECT {_COLUMNS} FROM entities WHERE idx IN ({{}})"
-        found = {row[0]: _entity(row) for row in self._select(sql, dict.fromkeys(wanted))}
+        sql = f"SELECT {tables.COLUMNS} FROM entities WHERE idx IN ({{}})"
+        found = {row[0]: tables.record_entity(row) for row in self._select(sql, dict.fromkeys(wanted))}
         return [found[index] for index in wanted]
 
     def __iter__(self) -> Iterator[Entity]:
         """All records in index order, streamed."""
-        for row in self._db.execute(f"SELECT {_COLUMNS} FROM entities ORDER BY idx"):
-            yield _entity(row)
+        for row in self._db.execute(f"SELECT {tables.COLUMNS} FROM entities ORDER BY idx"):
+            yield tables.record_entity(row)
 
     # -- arrays
 
@@ -198,6 +196,29 @@ class KnowledgeBase:
         matrix.indptr, matrix.indices, matrix.data = arrays
         matrix.has_sorted_indices = matrix.has_canonical_format = True
         return matrix
+
+    def vectors(self, name: str, stale: bool = False) -> np.ndarray:
+        """The vectors `name`, `[n, d]`, memory-mapped; row i is the entity of index i.
+
+        Raises InputError where there are none of that name, or where the base changed since they were added: with
+        `stale` those are given all the same, and may have fewer rows (`add` only appends to the indices).
+        """
+        return vectors.read(self._data, name, self.meta, stale)
+
+    def add_vectors(self, name: str, array: np.ndarray, encoder_id: str) -> None:
+        """Store `array` `[n, d]` (floats) as the vectors `name`, replacing those that are there.
+
+        `encoder_id` says what made them and is kept beside them. InputError for a wrong shape, type or name.
+        """
+        with layout.lock(self.folder):
+            if layout.read_manifest(self.folder).data != self._data:
+                raise InputError("was rewritten meanwhile", file=self.folder, remedy="open it again")
+            vectors.write(self._data, name, array, encoder_id, self.meta)
+
+    @property
+    def vector_names(self) -> list[str]:
+        """The names that `vectors` knows, sorted."""
+        return vectors.names(self._data)
 
     # -- names
 
@@ -339,18 +360,3 @@ class KnowledgeBase:
 def _limit(k: int | None) -> int:
     """A rank no name reaches stands for 'all'."""
     return k if k is not None else 1 << 62
-
-
-def _entity(row: tuple[Any, ...]) -> Entity:
-    """The record in a row of `entities`."""
-    _, id, title, kind, description, aliases, images, links, popularity = row
-    return Entity(
-        id=id,
-        title=title,
-        type=kind,
-        description=description,
-        aliases=tuple(Alias(name, count) for name, count in json.loads(aliases)),
-        images=tuple(json.loads(images)),
-        links=tuple(json.loads(links)),
-        popularity=popularity,
-    )
