@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
         values, unknown = self.parse_known_args(args, namespace)
         if unknown:
             word = unknown[0]
-            hint = did_you_mean(word.split("=")[0], _options(self)) if word.startswith("--") else ""
+            hint = did_you_mean(word.split("=")[0], set(_options(self))) if word.startswith("--") else ""
             raise ConfigError(f"{self.prog}: unknown argument '{word}'.{hint} Remedy: {self.prog} --help")
         return values
 

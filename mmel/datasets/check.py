@@ -1,0 +1,170 @@
+"""What a dataset holds, counted, and how that compares with its card."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmel.datasets.base import Dataset
+from mmel.datasets.card import SplitCounts
+from mmel.document import NIL, Candidate, Document, Entity, TextMention
+from mmel.errors import SkipReport
+from mmel.files import sha256_file
+from mmel.progress import progress
+
+RECALL_AT = (1, 2, 5, 10, 30)
+# Cards give rates to four digits.
+TOLERANCE = 0.00006
+
+Ranker = Callable[[TextMention], Sequence[str]]
+
+
+@dataclass(slots=True)
+class SplitReport:
+    """Counts of one split. Rates are over the linked text mentions; a mention without candidates is a miss."""
+
+    documents: int = 0
+    mentions: int = 0
+    linked: int = 0
+    nil: int = 0
+    unlabelled: int = 0
+    visual: int = 0
+    ranks: dict[int, int] = field(default_factory=dict)
+
+    def add(self, document: Document, rank: Ranker) -> None:
+        self.documents += 1
+        self.visual += len(document.visual_mentions)
+        for mention in document.text_mentions:
+            self.mentions += 1
+            if mention.entity is None:
+                self.unlabelled += 1
+            elif mention.entity == NIL:
+                self.nil += 1
+            else:
+                self.linked += 1
+                candidates = rank(mention)
+                if mention.entity in candidates:
+                    place = candidates.index(mention.entity)
+                    self.ranks[place] = self.ranks.get(place, 0) + 1
+
+    def recall_at(self, k: float) -> float | None:
+        """Share of linked mentions whose gold is among the first `k` candidates."""
+        if not self.linked:
+            return None
+        return sum(count for place, count in self.ranks.items() if place < k) / self.linked
+
+    def record(self) -> dict[str, Any]:
+        """Plain values, for JSON and for the comparison with a card."""
+        return {
+            "documents": self.documents,
+            "mentions": self.mentions,
+            "linked": self.linked,
+            "nil": self.nil,
+            "unlabelled": self.unlabelled,
+            "visual": self.visual,
+            "prior_accuracy": self.recall_at(1),
+            "recall_at": {str(k): self.recall_at(k) for k in RECALL_AT},
+            "candidate_recall": self.recall_at(math.inf),
+        }
+
+
+@dataclass(slots=True)
+class CheckReport:
+    """The outcome of `check`: per split the counts, and what is not as the card says."""
+
+    name: str
+    protocol: str
+    entities: int
+    splits: dict[str, dict[str, Any]]
+    absent: list[str]
+    mismatches: list[str]
+    skips: SkipReport
+
+    @property
+    def ok(self) -> bool:
+        return not self.mismatches and not self.skips.counts
+
+
+def check(dataset: Dataset) -> CheckReport:
+    """Read all of a dataset, count, and compare with its card; bad records are counted and passed over."""
+    skips = SkipReport()
+    rank, entities = _ranker(dataset, skips)
+    splits: dict[str, dict[str, Any]] = {}
+    for split in dataset.splits:
+        report = SplitReport()
+        for document in progress(dataset.documents(split, skips), f"{dataset.name} {split}", unit="doc"):
+            report.add(document, rank)
+        splits[split] = report.record()
+    return CheckReport(
+        dataset.name,
+        dataset.candidate_protocol,
+        entities,
+        splits,
+        [split for split in dataset.card.splits if split not in splits],
+        list(_mismatches(dataset, splits, entities)),
+        skips,
+    )
+
+
+def _ranker(dataset: Dataset, skips: SkipReport) -> tuple[Ranker, int]:
+    """How the dataset orders a mention's candidates by prior, and the number of its KB records.
+
+    Ties go by id, never by the place in a mention's list: some files list the gold candidate first.
+    """
+    entities: Iterator[Entity] = progress(dataset.entities(skips), f"{dataset.name} entities", unit="entity")
+    if dataset.candidate_protocol == "kb":
+        return _by_alias_count(entities)
+    popularity = {entity.id: entity.popularity for entity in entities}
+
+    def key(candidate: Candidate) -> tuple[float, int, str]:
+        # The source's prior or rank where it has one, else in-links.
+        if candidate.prior is not None:
+            return -candidate.prior, 0, candidate.entity
+        if candidate.rank is not None:
+            return candidate.rank, 0, candidate.entity
+        return 0, -popularity.get(candidate.entity, 0), candidate.entity
+
+    def rank(mention: TextMention) -> list[str]:
+        return [candidate.entity for candidate in sorted(mention.candidates or (), key=key)]
+
+    return rank, len(popularity)
+
+
+def _by_alias_count(entities: Iterator[Entity]) -> tuple[Ranker, int]:
+    """Candidates are the entities with exactly the mention's surface as an alias, by falling count; ties keep the
+    order of the KB, as in its own lookup."""
+    counts: dict[str, dict[str, float]] = {}
+    total = 0
+    for entity in entities:
+        total += 1
+        for alias in entity.aliases:
+            named = counts.setdefault(alias.name, {})
+            named[entity.id] = named.get(entity.id, 0) + alias.count
+    ranked: dict[str, list[str]] = {}
+
+    def rank(mention: TextMention) -> list[str]:
+        if mention.text not in ranked:
+            named = counts.get(mention.text, {})
+            ranked[mention.text] = sorted(named, key=lambda entity: -named[entity])
+        return ranked[mention.text]
+
+    return rank, total
+
+
+def _mismatches(dataset: Dataset, splits: Mapping[str, Mapping[str, Any]], entities: int) -> Iterator[str]:
+    """One line for each value that is not as the card says; what the card does not know is not compared."""
+    card = dataset.card
+    if card.entities is not None and card.entities != entities:
+        yield f"entities: {entities}, the card says {card.entities}"
+    for split, found in splits.items():
+        expected = card.splits.get(split, SplitCounts())
+        for name in SplitCounts.model_fields:
+            want, have = getattr(expected, name), found[name]
+            if want is not None and (have is None or abs(have - want) > (TOLERANCE if isinstance(want, float) else 0)):
+                yield f"{split} {name}: {have}, the card says {want}"
+    for relative, want in card.checksums.items():
+        path = dataset.root / relative
+        if path.is_file() and (have := sha256_file(path)) != want:
+            yield f"{path}: SHA-256 {have[:12]}..., the card says {want[:12]}..."
