@@ -32,7 +32,8 @@ POPULARITY = "popularity.npy"
 LINKS = ("links.indptr.npy", "links.indices.npy", "links.data.npy")
 FILES = (DATABASE, POPULARITY, *LINKS)
 VECTORS = "vectors"
-_REBUILD = "build it again: python -m mmel.kb build --entities kb.jsonl --out {folder}"
+_BUILD = "python -m mmel.kb build --entities kb.jsonl --out {folder}"
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,43 +91,60 @@ class Manifest:
 def read_manifest(folder: str | Path) -> Manifest:
     """Read and check kb.json: InputError where there is no base, half a base or a damaged one."""
     folder = Path(folder)
+    for attempt in range(_ATTEMPTS):
+        text = _meta_text(folder)
+        try:
+            return _manifest(folder, text)
+        except InputError:
+            # A writer may have put another state in place between two looks.
+            if attempt == _ATTEMPTS - 1 or _meta_text(folder) == text:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _meta_text(folder: Path) -> str:
     path = folder / META_FILE
-    if not path.is_file():
-        raise InputError(_why_no_base(folder), file=folder, remedy=_REBUILD.format(folder=folder))
+    build = _BUILD.format(folder=folder)
+    if path.is_file():
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError("is not UTF-8", file=path, remedy=f"build the base again: {build}") from error
+    if not folder.exists():
+        raise InputError("there is no such folder", file=folder, remedy=f"check the path, or build the base: {build}")
+    if folder.is_dir() and any(folder.glob("data-*")):
+        raise InputError(
+            "holds half a knowledge base: the build was stopped before it was done",
+            file=folder,
+            remedy=f"build it again: {build}",
+        )
+    raise InputError(
+        f"is no knowledge base: it is no folder with a {META_FILE}",
+        file=folder,
+        remedy="check the path; a knowledge base is made by `python -m mmel.kb build`",
+    )
+
+
+def _manifest(folder: Path, text: str) -> Manifest:
+    path = folder / META_FILE
+    again = f"build the base again: {_BUILD.format(folder=folder)}"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(text)
         if values["format"] != FORMAT:
             raise InputError(
-                f"is of format {values['format']}, this version reads {FORMAT}",
-                file=path,
-                field="format",
-                remedy=_REBUILD.format(folder=folder),
+                f"is {values['format']}, this version reads {FORMAT}", file=path, field="format", remedy=again
             )
         manifest = Manifest(KbMeta.from_dict(values), folder / values["data"], int(values["record_sum"], 16))
         sizes = dict(values["files"])
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"is not the description of a knowledge base ({error!r})", file=path, remedy=_REBUILD.format(folder=folder)
-        ) from error
+        raise InputError(f"does not describe a knowledge base ({error!r})", file=path, remedy=again) from error
     for name, size in sizes.items():
         file = manifest.data / name
         found = file.stat().st_size if file.is_file() else None
         if found != size:
             state = "is missing" if found is None else f"has {found:,} bytes instead of {size:,}"
-            raise InputError(
-                f"the knowledge base is damaged: this file {state}", file=file, remedy=_REBUILD.format(folder=folder)
-            )
+            raise InputError(f"the knowledge base is damaged: this file {state}", file=file, remedy=again)
     return manifest
-
-
-def _why_no_base(folder: Path) -> str:
-    if not folder.exists():
-        return "there is no such folder"
-    if not folder.is_dir():
-        return "is a file; a knowledge base is a folder"
-    if any(folder.glob("data-*")):
-        return "holds half a knowledge base: the build was stopped before it was done"
-    return f"is no knowledge base: it holds no {META_FILE}"
 
 
 @contextmanager

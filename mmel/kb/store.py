@@ -31,6 +31,8 @@ _POSTINGS = 200_000
 _SURE_TRIGRAMS = 5
 _VERIFIED = 1_000
 _CLOSEST = 5
+_EDIT_ODDS = 0.1
+_AMBIGUITY = ((1, 1), (2, 2), (3, 5), (6, 10), (11, 30), (31, 100), (101, 1 << 62))
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class KnowledgeBase:
     @classmethod
     def open(cls, folder: str | Path) -> KnowledgeBase:
         """Open the base at `folder`; InputError where there is none, half of one or a damaged one."""
+        tables.check_sqlite()
         return cls(folder, layout.read_manifest(folder))
 
     def __len__(self) -> int:
@@ -93,14 +96,26 @@ class KnowledgeBase:
             try:
                 connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
             except sqlite3.OperationalError as error:
-                raise InputError(
-                    f"cannot be opened ({error})", file=path, remedy="the base was rewritten meanwhile: open it again"
-                ) from error
+                raise self._rewritten(path) from error
             connection.execute(f"PRAGMA mmap_size = {_MMAP_BYTES}")
             self._local.connection, self._local.process = connection, os.getpid()
         connection = self._local.connection
         assert isinstance(connection, sqlite3.Connection)
         return connection
+
+    def _rewritten(self, path: Path) -> InputError:
+        return InputError(
+            "is gone: the knowledge base was rewritten after it was opened",
+            file=path,
+            remedy=f"open it again: KnowledgeBase.open({str(self.folder)!r})",
+        )
+
+    def _array(self, name: str) -> np.ndarray:
+        try:
+            array: np.ndarray = np.load(self._data / name, mmap_mode="r")
+        except FileNotFoundError as error:
+            raise self._rewritten(self._data / name) from error
+        return array
 
     def _select(self, sql: str, values: Iterable[Any], *more: Any) -> Iterator[tuple[Any, ...]]:
         """Rows of `sql`, whose `{}` stands for the list of `values`; `more` binds what follows it.
@@ -150,17 +165,31 @@ class KnowledgeBase:
         """The record of an entity id; InputError with the closest ids when there is none."""
         row = self._db.execute(f"SELECT {tables.COLUMNS} FROM entities WHERE id = ?", (id,)).fetchone()
         if row is None:
-            raise InputError(f"no entity '{id}' in '{self.meta.name}'.{self._did_you_mean(id)}", file=self.folder)
+            raise self._no_entity(id)
         return tables.record_entity(row)
 
-    def _did_you_mean(self, word: str) -> str:
-        """The entity that `word` names, or the ids next to it in order (a base has too many to compare)."""
-        by_title = self._db.execute("SELECT id FROM entities WHERE title = ? LIMIT 3", (word,)).fetchall()
-        near = by_title or [
-            *self._db.execute("SELECT id FROM entities WHERE id >= ? ORDER BY id LIMIT 2", (word,)),
-            *self._db.execute("SELECT id FROM entities WHERE id < ? ORDER BY id DESC LIMIT 2", (word,)),
+    def find(self, name: str) -> list[Entity]:
+        """The entity whose id is `name`, else all whose title it is; InputError with the closest when none is."""
+        rows = self._db.execute(f"SELECT {tables.COLUMNS} FROM entities WHERE id = ?", (name,)).fetchall()
+        rows = (
+            rows
+            or self._db.execute(
+                f"SELECT {tables.COLUMNS} FROM entities WHERE title = ? ORDER BY idx", (name,)
+            ).fetchall()
+        )
+        if not rows:
+            raise self._no_entity(name)
+        return [tables.record_entity(row) for row in rows]
+
+    def _no_entity(self, word: str) -> InputError:
+        """Names the entities that go by `word` or nearly so, else the ids beside it in alphabetical order."""
+        near = self.ids(match.index for match in self.lookup(word, 3)) or [
+            id
+            for sql in ("id >= ? ORDER BY id LIMIT 2", "id < ? ORDER BY id DESC LIMIT 2")
+            for (id,) in self._db.execute(f"SELECT id FROM entities WHERE {sql}", (word,))
         ]
-        return f" Did you mean {' or '.join(repr(found) for (found,) in near)}?"
+        hint = " or ".join(f"'{id}' ({title})" for id, title in zip(near, self.titles(self.indices(near)), strict=True))
+        return InputError(f"no entity '{word}' in '{self.meta.name}'", file=self.folder, remedy=f"did you mean {hint}?")
 
     def entities(self, indices: Iterable[int]) -> list[Entity]:
         """The records of dense indices, in that order; InputError for an index outside the base."""
@@ -179,8 +208,7 @@ class KnowledgeBase:
     @cached_property
     def popularity(self) -> np.ndarray:
         """In-links of every entity as its record gives them, int64 `[n]`, memory-mapped."""
-        array: np.ndarray = np.load(self._data / layout.POPULARITY, mmap_mode="r")
-        return array
+        return self._array(layout.POPULARITY)
 
     @cached_property
     def links(self) -> csr_matrix:
@@ -191,9 +219,8 @@ class KnowledgeBase:
         from scipy.sparse import csr_matrix
 
         matrix = csr_matrix((len(self), len(self)), dtype=np.float32)
-        arrays = [np.load(self._data / name, mmap_mode="r") for name in layout.LINKS]
         # Set, not passed: the constructor would read them all to check them.
-        matrix.indptr, matrix.indices, matrix.data = arrays
+        matrix.indptr, matrix.indices, matrix.data = map(self._array, layout.LINKS)
         matrix.has_sorted_indices = matrix.has_canonical_format = True
         return matrix
 
@@ -212,7 +239,7 @@ class KnowledgeBase:
         """
         with layout.lock(self.folder):
             if layout.read_manifest(self.folder).data != self._data:
-                raise InputError("was rewritten meanwhile", file=self.folder, remedy="open it again")
+                raise self._rewritten(self._data)
             vectors.write(self._data, name, array, encoder_id, self.meta)
 
     @property
@@ -233,8 +260,9 @@ class KnowledgeBase:
 
         A surface the base has is `exact`. Else the names that fold to the same form are pooled: `folded`. Else, with
         `fuzzy`, the five names most similar to it (`names.similarity_to`) of at least `threshold` are: `fuzzy`.
-        Pooled names weigh by their counts, times similarity when fuzzy: p(e|m) = sum_s w_s p(e|s) / sum_s w_s, which
-        for folded names of one dictionary is the ratio of the pooled counts.
+        Pooled names s give p(e|m) = sum_s w_s p(e|s) / sum_s w_s, where w_s is the count of the name, for folded
+        names of one dictionary the ratio of the pooled counts. For fuzzy ones it is divided by ten for each letter
+        inserted or deleted: a noisy channel.
         """
         found = self._exact(surfaces, k)
         missing = [surface for surface in dict.fromkeys(surfaces) if surface not in found]
@@ -267,18 +295,21 @@ class KnowledgeBase:
         pools = {form: self._pool(dict.fromkeys(sids, 1.0), k, "folded") for form, sids in names.items()}
         return {surface: pools[form] for surface, form in forms.items() if form in pools}
 
-    def _fuzzy(self, surface: str, k: int | None, threshold: float) -> list[Match]:
-        folded = fold(surface)
+    def _fuzzy(self, mention: str, k: int | None, threshold: float) -> list[Match]:
+        folded = fold(mention)
         if len(folded) < 3:
             return []
         similarity = similarity_to(folded)
-        scored = []
+        close = []
         near = self._sharing_trigrams(folded)
-        for sid, name in self._select("SELECT sid, surface FROM surfaces WHERE sid IN ({})", near):
-            value = similarity(fold(name))
+        for sid, surface in self._select("SELECT sid, surface FROM surfaces WHERE sid IN ({})", near):
+            name = fold(surface)
+            value = similarity(name)
             if value >= threshold:
-                scored.append((-value, sid))
-        return self._pool({sid: -value for value, sid in sorted(scored)[:_CLOSEST]}, k, "fuzzy")
+                edits = (1 - value) * (len(folded) + len(name))
+                close.append((-value, sid, edits))
+        close = sorted(close)[:_CLOSEST]
+        return self._pool({sid: _EDIT_ODDS**edits for _, sid, edits in close}, k, "fuzzy")
 
     def _sharing_trigrams(self, folded: str) -> list[int]:
         """Names (sid) that share rare trigrams with `folded`, those that share most first."""
@@ -298,18 +329,18 @@ class KnowledgeBase:
             read += frequency
         return [sid for sid, _ in shared.most_common(_VERIFIED)]
 
-    def _pool(self, similarities: dict[int, float], k: int | None, how: str) -> list[Match]:
-        """The matches of several names (sid -> similarity) as those of one."""
-        totals = dict(self._select("SELECT sid, total FROM surfaces WHERE sid IN ({})", similarities))
-        weights = {sid: similarities[sid] * total for sid, total in totals.items()}
-        if not any(weights.values()):
-            weights = dict(similarities)
+    def _pool(self, likelihoods: dict[int, float], k: int | None, how: str) -> list[Match]:
+        """The matches of several names (sid -> how likely it was meant, but for its count) as those of one."""
+        totals = dict(self._select("SELECT sid, total FROM surfaces WHERE sid IN ({})", likelihoods))
+        weights = {sid: likelihood * totals[sid] for sid, likelihood in likelihoods.items()}
         scale = sum(weights.values())
+        if not scale:
+            weights, scale = likelihoods, sum(likelihoods.values())
         priors: dict[int, float] = {}
         counts: dict[int, float] = {}
         # A single name needs its first k only; of several any entity may come first.
-        limit = _limit(k) if len(weights) == 1 else _limit(None)
-        sql = "SELECT sid, idx, prior, count FROM aliases WHERE sid IN ({}) AND rank < ?"
+        limit = _limit(k if len(weights) == 1 else None)
+        sql = "SELECT sid, idx, prior, count FROM aliases WHERE sid IN ({}) AND rank < ? ORDER BY sid, rank"
         for sid, index, prior, count in self._select(sql, weights, limit):
             priors[index] = priors.get(index, 0.0) + prior * weights[sid] / scale
             counts[index] = counts.get(index, 0.0) + count
@@ -334,7 +365,27 @@ class KnowledgeBase:
         )
         return [(index, score) for index, score in rows]
 
-    # -- identity
+    # -- what it is
+
+    def stats(self) -> dict[str, Any]:
+        """The meta, and counts of entities by type and of names by how many entities they may mean; reads it all."""
+        types = self._db.execute("SELECT type, count(*) AS n FROM entities GROUP BY type ORDER BY n DESC, type")
+        histogram = dict.fromkeys((_bucket(low, high) for low, high in _AMBIGUITY), 0)
+        ambiguity = self._db.execute(
+            "SELECT n, count(*) FROM (SELECT count(*) AS n FROM aliases GROUP BY sid) GROUP BY n ORDER BY n"
+        )
+        most = 0
+        for entities, names in ambiguity:
+            most = entities
+            histogram[next(_bucket(low, high) for low, high in _AMBIGUITY if entities <= high)] += names
+        return {
+            **self.meta.to_dict(),
+            "types": dict(types.fetchall()),
+            "entities_per_surface": histogram,
+            "most_entities_of_a_surface": most,
+            "vectors": self.vector_names,
+            "bytes": sum(path.stat().st_size for path in self._data.rglob("*") if path.is_file()),
+        }
 
     def check_lineage(self, expected: KbMeta) -> None:
         """Raise InputError unless this is the base `expected` of a model, or a later revision of it."""
@@ -360,3 +411,9 @@ class KnowledgeBase:
 def _limit(k: int | None) -> int:
     """A rank no name reaches stands for 'all'."""
     return k if k is not None else 1 << 62
+
+
+def _bucket(low: int, high: int) -> str:
+    if low == high:
+        return str(low)
+    return f"{low}-{high}" if high < 1 << 62 else f"{low}+"

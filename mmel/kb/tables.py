@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmel.document import Alias, Entity
-from mmel.errors import InputError
+from mmel.errors import ConfigError, InputError
 from mmel.kb.names import fold
 
 COLUMNS = "idx, id, title, type, description, aliases, images, links, popularity, extra"
@@ -40,17 +40,28 @@ INSERT_ENTITY = "INSERT OR REPLACE INTO entities VALUES (?,?,?,?,?,?,?,?,?,?)"
 INSERT_TEXT = "INSERT INTO texts (rowid, title, aliases, description) VALUES (?,?,?,?)"
 DELETE_TEXT = "INSERT INTO texts (texts, rowid, title, aliases, description) VALUES ('delete',?,?,?,?)"
 _CACHE_KIB = 65_536
+_OLDEST_SQLITE = (3, 34, 0)
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
 
 def open_for_writing(database: Path) -> sqlite3.Connection:
     """A connection without journals: a database that is written is thrown away when anything fails."""
+    check_sqlite()
     db = sqlite3.connect(database, isolation_level=None)
     db.execute("PRAGMA page_size = 8192")
     db.execute("PRAGMA temp_store = FILE")
     quicken(db, "main")
     db.create_function("fold", 1, fold, deterministic=True)
     return db
+
+
+def check_sqlite() -> None:
+    """Raise ConfigError where Python's SQLite lacks the full-text index over trigrams."""
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        wanted = ".".join(map(str, _OLDEST_SQLITE))
+        raise ConfigError(
+            f"this Python has SQLite {sqlite3.sqlite_version}, knowledge bases need {wanted}. Remedy: a newer Python"
+        )
 
 
 def quicken(db: sqlite3.Connection, schema: str) -> None:
