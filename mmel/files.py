@@ -84,6 +84,20 @@ def read_lines(path: str | Path, skips: SkipReport | None = None) -> Iterator[tu
             yield number, text.rstrip("\n").rstrip("\r")
 
 
+def read_text(path: str | Path) -> str:
+    """The whole file as text, line breaks as they stand; raises InputError where it is missing or not UTF-8."""
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", file=path, remedy="check the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"is not UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start}",
+            file=path,
+            remedy="convert the file, for example: iconv -f latin1 -t utf-8",
+        ) from error
+
+
 def sha256_file(path: str | Path) -> str:
     """Hex SHA-256 of a file's bytes, read in blocks."""
     digest = hashlib.sha256()

@@ -90,16 +90,26 @@ def read_conll(path: str | Path) -> Iterator[ConllDocument]:
 
 
 def _document(number: int, line: int, sentences: Sequence[Sequence[tuple[str, str]]]) -> ConllDocument:
+    text, tokens, lines = detokenise([[word for word, _ in sentence] for sentence in sentences])
+    tags = tuple(tag for sentence in sentences for _, tag in sentence)
+    return ConllDocument(number, line, text, tokens, tags, lines)
+
+
+def detokenise(
+    sentences: Sequence[Sequence[str]],
+) -> tuple[str, tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+    """One text from tokenised sentences, a newline between two; with the spans of all tokens and of all lines.
+
+    Spaces follow written English, see `spaces_before`. Empty sentences leave no line.
+    """
     pieces: list[str] = []
     tokens: list[tuple[int, int]] = []
     lines: list[tuple[int, int]] = []
-    tags: list[str] = []
     length = 0
-    for sentence in (s for s in sentences if s):
+    for words in filter(None, sentences):
         if pieces:
             pieces.append("\n")
             length += 1
-        words = [word for word, _ in sentence]
         line_start = length
         for word, space in zip(words, spaces_before(words), strict=True):
             if space:
@@ -109,8 +119,7 @@ def _document(number: int, line: int, sentences: Sequence[Sequence[tuple[str, st
             tokens.append((length, length + len(word)))
             length += len(word)
         lines.append((line_start, length))
-        tags += [tag for _, tag in sentence]
-    return ConllDocument(number, line, "".join(pieces), tuple(tokens), tuple(tags), tuple(lines))
+    return "".join(pieces), tuple(tokens), tuple(lines)
 
 
 def spaces_before(words: Sequence[str]) -> list[bool]:

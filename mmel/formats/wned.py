@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
-from xml.sax.saxutils import escape
 
 from mmel.document import NIL, Document, TextMention
 from mmel.errors import InputError, SkipReport
+from mmel.files import read_text
 
-SEARCH_WINDOW = 200
+SEARCH_WINDOW = 1000
 """How many characters off an annotation may be and still be mended by the nearest place that spells it."""
 
 
@@ -24,6 +24,7 @@ def read_wned(folder: str | Path, skips: SkipReport | None = None) -> Iterator[D
 
     `entity` is the `wikiName` as it stands, NIL where that is empty or "NIL". A mention whose offset does not
     spell it is looked for within `SEARCH_WINDOW` characters; `extra["corrected_offsets"]` counts those.
+    `name` is the annotated surface where the raw text spells it with other white space or XML entities.
 
     Raises InputError where the XML is broken, a raw text is missing or not UTF-8, or a mention is nowhere near
     its offset; with `skips` such a document or mention is counted and left out (broken XML still raises).
@@ -38,7 +39,7 @@ def read_wned(folder: str | Path, skips: SkipReport | None = None) -> Iterator[D
             annotations = [_annotation(each, path, name) for each in element.iter("annotation")]
             element.clear()
             try:
-                text = _raw_text(folder / "RawText", name)
+                text = read_text(folder / "RawText" / name)
             except InputError as error:
                 if skips is None:
                     raise
@@ -81,22 +82,6 @@ def _annotation(element: ElementTree.Element, path: Path, document: str) -> tupl
     return mention, title if title and title != "NIL" else NIL, int(offset)
 
 
-def _raw_text(folder: Path, name: str) -> str:
-    path = folder / name
-    try:
-        return path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise InputError(
-            f"cannot be read ({error.strerror})", file=path, remedy="complete the RawText folder"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"is not UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start}",
-            file=path,
-            remedy="convert the file, for example: iconv -f latin1 -t utf-8",
-        ) from error
-
-
 def _document(
     name: str, text: str, annotations: list[tuple[str, str, int]], path: Path, skips: SkipReport | None
 ) -> Document:
@@ -105,9 +90,9 @@ def _document(
     for surface, entity, offset in annotations:
         span = locate(text, surface, offset)
         if span is None:
-            found = text[offset : offset + len(surface)]
             message = (
-                f"document '{name}': span [{offset}, {offset + len(surface)}) spells {found!r}, "
+                f"document '{name}': span [{offset}, {offset + len(surface)}) spells "
+                f"{text[offset : offset + len(surface)]!r}, "
                 f"the mention says {surface!r}, and no place within {SEARCH_WINDOW} characters does"
             )
             if skips is None:
@@ -115,7 +100,8 @@ def _document(
             skips.add("mention not found near its offset", f"{path}: {message}")
             continue
         corrected += span[0] != offset
-        mentions.append(TextMention(*span, text[slice(*span)], entity))
+        found = text[slice(*span)]
+        mentions.append(TextMention(*span, found, entity, name=surface if surface != found else None))
     extra = {"corrected_offsets": corrected} if corrected else {}
     document = Document(name, text, text_mentions=tuple(mentions), extra=extra)
     document.check_spans(str(path))
@@ -125,20 +111,18 @@ def _document(
 def locate(text: str, surface: str, offset: int) -> tuple[int, int] | None:
     """The span of `surface` at `offset`, else at the nearest place within `SEARCH_WINDOW`, else None.
 
-    A raw text may itself hold XML entities: the escaped surface counts too.
+    White space of the surface matches any in the text (a raw text breaks lines inside names), and a raw text
+    may itself hold XML entities.
     """
-    forms = dict.fromkeys([surface, escape(surface)])
-    for form in forms:
-        if text.startswith(form, offset):
-            return offset, offset + len(form)
-    low, high = max(0, offset - SEARCH_WINDOW), offset + SEARCH_WINDOW
-    places = [
-        (abs(match.start() - offset), match.start(), len(form))
-        for form in forms
-        for match in re.finditer(f"(?={re.escape(form)})", text[: high + len(form)])
-        if match.start() >= low
-    ]
-    if not places:
-        return None
-    _, start, length = min(places)
-    return start, start + length
+    pattern = re.compile("".join(_pattern(part) for part in re.split(r"(\s+|[&<>])", surface)))
+    match = pattern.match(text, offset)
+    if match is None:
+        near = pattern.finditer(text, max(0, offset - SEARCH_WINDOW), offset + SEARCH_WINDOW + len(surface))
+        match = min(near, key=lambda found: abs(found.start() - offset), default=None)
+    return match.span() if match else None
+
+
+def _pattern(part: str) -> str:
+    if part.isspace():
+        return r"\s+"
+    return {"&": "&(?:amp;)?", "<": "(?:<|&lt;)", ">": "(?:>|&gt;)"}.get(part, re.escape(part))
