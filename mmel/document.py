@@ -71,7 +71,7 @@ class Document:
         """Raise InputError naming document, span and both strings where a mention does not spell its surface."""
         for mention in self.text_mentions:
             found = self.text[mention.start : mention.end] if mention.start >= 0 else ""
-            if mention.start < 0 or mention.end <= mention.start or found != mention.text:
+            if not 0 <= mention.start < mention.end <= len(self.text) or found != mention.text:
                 raise InputError(
                     f"document '{self.id}': span [{mention.start}, {mention.end}) spells {found!r}, "
                     f"the mention says {mention.text!r}",

@@ -34,10 +34,6 @@ _DOCUMENT_KEYS = frozenset({"id", "title", "text", "text_mentions", "visual_ment
 _TEXT_MENTION_KEYS = frozenset({"start", "end", "text", "entity", "name", "candidates"})
 _VISUAL_MENTION_KEYS = frozenset({"image", "box", "entity"})
 _ENTITY_KEYS = frozenset({"id", "title", "type", "description", "aliases", "images", "links", "popularity"})
-_LINK_KEYS = frozenset(
-    {"start", "end", "text", "image", "box", "entity", "score", "p_nil", "candidates", "gold", "name"}
-)
-_LINKED_KEYS = frozenset({"doc_id", "title", "text", "text_mentions", "visual_mentions", "couplings", "meta"})
 _DOCUMENT_FORM = (
     'a document is {"id", "text", "text_mentions": [{"start", "end", "text"}], "visual_mentions": [{"image"}]}'
 )
@@ -206,9 +202,9 @@ def _linked_mention(record: dict[str, Any], mention: TextMention | VisualMention
         record["gold"] = mention.entity
     if isinstance(mention, TextMention) and mention.name is not None:
         record["name"] = mention.name
-    return _with_extra(
-        record, mention.extra, _LINK_KEYS, f"document mention {record.get('text', record.get('image'))!r}"
-    )
+    if mention.extra:
+        record["extra"] = dict(mention.extra)
+    return record
 
 
 def _document(record: dict[str, Any], place: Place) -> Document:
@@ -323,6 +319,7 @@ def _labelled(record: Any, place: Place) -> dict[str, Any]:
     """The mention's record as in a document file: its gold label as `entity`, without the link."""
     if not isinstance(record, dict):
         raise place.error(f"expected an object, found {record!r}", "mentions")
+    # The other keys of a mention stand in `extra`, so that none can clash with those of its link.
     kept = {name: record[name] for name in ("start", "end", "text", "image", "box", "name") if name in record}
     return {**kept, **place.get(record, "extra", dict, {}), "entity": record.get("gold")}
 

@@ -43,6 +43,7 @@ _PREFIXES = f"""@prefix nif: <{_NIF}> .
 _FRAGMENT = re.compile(r"[#?/](?:char=(\d+),(\d*)|offset_(\d+)_(\d+))$")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 _SPECIAL = re.compile(r'[\x00-\x1f\x7f-\x9f\\"\u2028\u2029\ufeff\ufffe\uffff]')
+_NOT_IN_IRI = re.compile(r'[\x00-\x20<>"{}|^`\\]')
 _SAFE = "!$'()*,;:@"
 
 
@@ -118,7 +119,7 @@ def entity_uri(entity: str, base: str = WIKIPEDIA) -> str:
     An id that is itself a http uri keeps its form.
     """
     if entity.startswith(("http://", "https://")):
-        return quote(entity, safe=_SAFE + "/#?=&%+[]")
+        return _NOT_IN_IRI.sub(lambda match: quote(match[0]), entity)
     return base + "%5F".join(quote(part, safe=_SAFE + "/ ") for part in entity.split("_")).replace(" ", "_")
 
 
