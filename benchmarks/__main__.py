@@ -71,29 +71,25 @@ def main(argv: list[str], folder: Path = spec.HERE, readme: Path = CHECKOUT / "R
     if options.list:
         return _list(benchmarks, options.json)
     names, tables = _chosen(benchmarks, options)
-    rows: list[Row] = []
-    if names:
-        runner = Runner(
-            benchmarks,
-            parse_roots([word for words in options.root for word in words]),
-            seeds=list(dict.fromkeys(options.seeds)),
-            out=options.out,
-            rerun=options.rerun,
-        )
-        if options.dry_run:
-            print("\n".join(line for name in names for line in runner.commands(name)))
-            return 0
-        start = time.perf_counter()
-        rows = _run(benchmarks, runner, names, options)
+    runner = Runner(
+        benchmarks,
+        parse_roots([word for words in options.root for word in words]),
+        seeds=list(dict.fromkeys(options.seeds)),
+        out=options.out,
+        rerun=options.rerun,
+    )
+    if options.dry_run:
+        print("\n".join(line for name in names for line in runner.commands(name)))
+        return 0
+    start = time.perf_counter()
+    rows = _run(benchmarks, runner, names, options)
+    seconds = time.perf_counter() - start
     _show(benchmarks, tables, rows, options, ran=bool(names))
     if names:
         counts = Counter(row.status for row in rows)
         told = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
-        seconds = time.perf_counter() - start
         print(f"\n{len(rows)} rows: {told}; {seconds:.1f} s", file=sys.stderr if options.json else sys.stdout)
-    if options.record and rows:
-        benchmarks = spec.load(folder)
-    _write(benchmarks, options, readme)
+    _write(spec.load(folder), options, readme)
     return 1 if any(row.status in (OFF, FAILED) for row in rows) else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.runner import OFF, Row
+from benchmarks.runner import FAILED, OFF, Row
 from benchmarks.spec import Benchmarks, Column, Score, TableRow, mentions
 from mmel.errors import InputError
 from mmel.files import atomic_write
@@ -87,7 +87,7 @@ def _ours(experiment: str, score: Score | None, results: Results) -> str:
     if score is None:
         return ""
     row = results.get((experiment, score.key))
-    if row is not None and row.mean is not None:
+    if row is not None and row.mean is not None and row.status != FAILED:
         return f"{row.mean:.2f} ± {row.std:.2f}{' (off)' if row.status == OFF else ''}"
     if row is not None:
         return row.status

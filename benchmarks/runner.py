@@ -1,9 +1,9 @@
 """Runs experiments and compares what they give with what was measured before.
 
-A seed of an experiment has one folder, `OUT/EXPERIMENT/HASH-seedS/`, with its logs, its trained run and one evaluation
-JSON for each split. The hash is of the commands, the configs they name, the data roots and the engine's version, so that
-what is there can be used again: nothing in a folder was made in another way. Only a change of the engine's code within
-one version asks for `--rerun`.
+A seed of an experiment has one folder, `OUT/EXPERIMENT/seedS-HASH/`, with its logs, its trained run and the evaluation
+JSON of each split, `DATASET-SPLIT-HASH.json`. The hashes are of what leads there: commands, configs they name, data
+roots, the engine's version. So a result that is there can be used again. Only a change of the engine's code within one
+version does not show, and asks for `--rerun`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Row:
 
     def measured(self, date: str) -> Measured | None:
         """This row as it would stand in the experiment's file."""
-        if self.mean is None or self.status in (FAILED, NEEDS_DATA):
+        if self.mean is None or self.status == FAILED:
             return None
         return Measured(mean=round(self.mean, 2), std=round(self.std, 2), seeds=tuple(sorted(self.values)), date=date)
 
@@ -137,27 +137,30 @@ class Runner:
             folder = self.folder(name, seed)
             reasons = {split: self._missing(experiment, split) for split in _splits(experiment)}
             for split, reason in reasons.items():
-                if not reason and not self.rerun and Path(self._values(folder, seed, split)["out"]).exists():
+                if (
+                    not reason
+                    and not self.rerun
+                    and Path(self._values(experiment, folder, seed, split)["out"]).exists()
+                ):
                     reasons[split] = "there already"
             idle = next(iter(reasons.values())) if all(reasons.values()) else ""
             trained = "there already" if (folder / "trained.json").exists() and not self.rerun else ""
             for template in experiment.train:
-                yield _shown(template, self._values(folder, seed), idle or trained)
+                yield _shown(template, self._values(experiment, folder, seed), idle or trained)
             for split, reason in reasons.items():
-                yield _shown(experiment.evaluate, self._values(folder, seed, split), reason)
+                yield _shown(experiment.evaluate, self._values(experiment, folder, seed, split), reason)
 
     def folder(self, name: str, seed: int) -> Path:
         """Where a seed of an experiment keeps its files."""
-        experiment = self.benchmarks.experiments[name]
-        used: set[str | None] = {
-            place for template in (*experiment.train, experiment.evaluate) for place in placeholders(template)
-        }
-        used |= {root_of(split) for split in _splits(experiment)}
-        roots = {root: str(self.roots.get(root)) for root in ROOTS if root in used}
-        words = {word for template in experiment.train for word in shlex.split(template)}
+        templates = self.benchmarks.experiments[name].train
+        words = {word for template in templates for word in shlex.split(template)}
         configs = [path.read_text(encoding="utf-8") for config, path in experiments().items() if config in words]
-        key = json.dumps([__version__, experiment.train, experiment.evaluate, configs, roots])
-        return self.out / name / f"{hashlib.sha256(key.encode()).hexdigest()[:8]}-seed{seed}"
+        return self.out / name / f"seed{seed}-{self._hash(templates, configs)}"
+
+    def _hash(self, templates: Sequence[str], more: Sequence[str | None]) -> str:
+        """Eight hex digits of commands, the roots they name, and what else leads to a result."""
+        roots = [str(self.roots.get(place)) for text in templates for place in placeholders(text) if place in ROOTS]
+        return hashlib.sha256(json.dumps([__version__, templates, roots, more]).encode()).hexdigest()[:8]
 
     # --- one seed ---
 
@@ -169,14 +172,14 @@ class Runner:
         results: dict[str, Path | str] = {}
         due = []
         for split in splits:
-            path = Path(self._values(folder, seed, split)["out"])
+            path = Path(self._values(experiment, folder, seed, split)["out"])
             if path.exists():
                 results[split] = path
             else:
                 due.append(split)
         trouble = self._train(experiment, folder, seed) if due else ""
         for split in due:
-            values = self._values(folder, seed, split)
+            values = self._values(experiment, folder, seed, split)
             problem = trouble or self._call(experiment.evaluate, values, folder / f"{Path(values['out']).stem}.log")
             if not problem and not Path(values["out"]).exists():
                 problem = f"the command succeeded and wrote no {values['out']}"
@@ -190,7 +193,7 @@ class Runner:
             return ""
         start = time.perf_counter()
         for number, template in enumerate(experiment.train):
-            problem = self._call(template, self._values(folder, seed), folder / f"train{number or ''}.log")
+            problem = self._call(template, self._values(experiment, folder, seed), folder / f"train{number or ''}.log")
             if problem:
                 return problem
         with atomic_write(done) as stream:
@@ -215,15 +218,16 @@ class Runner:
         last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
         return f"exit code {code}: {''.join(last) or 'no output'} (log: {log})"
 
-    def _values(self, folder: Path, seed: int, split: str | None = None) -> dict[str, str]:
+    def _values(self, experiment: Experiment, folder: Path, seed: int, split: str | None = None) -> dict[str, str]:
         values = {"seed": str(seed), "run": str(folder / "run")}
         values |= {name: str(root) for name, root in self.roots.items()}
         if split is not None:
             dataset, part = split.split("/")
-            values |= {"dataset": dataset, "split": part, "out": str(folder / f"{dataset}-{part}.json")}
             name = root_of(split)
-            if name is not None and name in values:
-                values["root"] = values[name]
+            root = None if name is None else values.get(name)
+            key = self._hash([experiment.evaluate], [root])
+            values |= {"dataset": dataset, "split": part, "out": str(folder / f"{dataset}-{part}-{key}.json")}
+            values |= {} if root is None else {"root": root}
         return values
 
     # --- data and scores ---
@@ -259,7 +263,7 @@ class Runner:
             return Row(name, score, FAILED, values, "; ".join(problems))
         note = "; ".join(sorted(notes))
         if not complete:
-            return Row(name, score, OFF, values, f"{note}; {expected} mentions expected")
+            return Row(name, score, FAILED, values, f"{note}; {expected} mentions expected")
         if score.measured is None:
             return Row(name, score, NEW, values, note)
         near = within(statistics.fmean(values.values()), score.measured.mean, score.tolerance)
