@@ -204,7 +204,8 @@ def _explain(error: Mapping[str, Any], schema: type[BaseModel], where: str) -> s
     known = {key: (kind, description) for key, kind, _, description in settings(schema)}
     place = next((i for i in range(len(location), 0, -1) if ".".join(location[:i]) in known), None)
     reason = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if place is None or any(part.isdigit() for part in location):  # inside a list: the key itself says most
+    # Inside a list, or in a section of a mapping, the whole path says most.
+    if place is None or len(location) > place + 1 or any(part.isdigit() for part in location):
         return f"{where}: {'.'.join(location)}={_shown(error['input'])}: {reason}"
     key = ".".join(location[:place])  # a union adds the name of its branch behind the key
     kind, description = known[key]

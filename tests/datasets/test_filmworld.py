@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmel.datasets.filmworld import FilmWorld, generate
+from mmel.document import Document
+from mmel.errors import ConfigError
+
+worlds = st.builds(
+    generate,
+    films=st.integers(6, 40),
+    documents=st.fixed_dictionaries({"train": st.integers(0, 20), "val": st.integers(0, 5), "test": st.integers(0, 5)}),
+    seed=st.integers(0, 10_000),
+    ambiguity=st.floats(0, 1),
+)
+
+
+@given(worlds)
+@settings(max_examples=60, deadline=None)
+def test_any_world_is_sound(world: FilmWorld) -> None:
+    entities = {entity.id: entity for entity in world.entities}
+    assert len(entities) == len(world.entities)
+    for entity in world.entities:
+        assert entity.description
+        assert set(entity.links) <= entities.keys() - {entity.id}
+        assert all(entity.id in entities[other].links for other in entity.links if entity.type != "person")
+        assert all(alias.name and alias.count >= 1 for alias in entity.aliases)
+        assert len({alias.name for alias in entity.aliases}) == len(entity.aliases)
+    for split, reviews in world.documents.items():
+        documents = list(reviews)
+        assert len(documents) == len(reviews) == len({document.id for document in documents})
+        assert all(document.id.startswith(split) for document in documents)
+        for document in documents:
+            document.check_spans()
+            assert not document.visual_mentions
+            assert "{" not in document.text
+            for mention in document.text_mentions:
+                gold = entities[mention.entity or ""]
+                assert mention.text in {alias.name for alias in gold.aliases}
+            ends = [0, *(mention.end for mention in document.text_mentions)]
+            assert all(end <= mention.start for end, mention in zip(ends, document.text_mentions, strict=False))
+
+
+@given(worlds)
+@settings(max_examples=30, deadline=None)
+def test_splits_share_no_film_and_no_character(world: FilmWorld) -> None:
+    kinds = {entity.id: entity.type for entity in world.entities}
+    owner: dict[str, str] = {}
+    for split, reviews in world.documents.items():
+        for document in reviews:
+            for mention in document.text_mentions:
+                gold = mention.entity or ""
+                if kinds[gold] != "person":
+                    assert owner.setdefault(gold, split) == split
+
+
+def test_a_seed_is_a_world() -> None:
+    first, again, other = generate(30, seed=1), generate(30, seed=1), generate(30, seed=2)
+    assert first.entities == again.entities
+    assert first.entities != other.entities
+    for split in first.documents:
+        assert list(first.documents[split]) == list(again.documents[split])
+        # Iterating a second time, or only in part, changes nothing.
+        assert next(iter(first.documents[split])) == next(iter(again.documents[split]))
+
+
+def test_more_documents_begin_like_fewer() -> None:
+    fewer = generate(30, {"train": 40, "test": 10}, seed=3).documents["train"]
+    more = generate(30, {"train": 80, "test": 20}, seed=3).documents["train"]
+    assert list(more)[:40] == list(fewer)
+
+
+def test_the_same_on_every_machine() -> None:
+    world = generate(30, {"train": 20, "val": 5, "test": 5}, seed=7)
+    digest = hashlib.sha256()
+    for entity in world.entities:
+        digest.update(repr((entity.id, entity.title, entity.description, entity.aliases, entity.links)).encode())
+    for reviews in world.documents.values():
+        for document in reviews:
+            digest.update(repr((document.id, document.text, document.text_mentions)).encode())
+    assert digest.hexdigest() == "96e21da2d60bc0e88a4281a871adf6515d57dc1bc1d46405c8638e6bd2071ca6"
+
+
+class Accuracy(NamedTuple):
+    prior: float
+    vote: float
+    oracle: float
+
+
+def accuracy(world: FilmWorld, split: str) -> Accuracy:
+    """Prior alone; a vote for the film over KB links (ties by prior); gold among the candidates."""
+    candidates: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    films: dict[str, set[str]] = {}
+    for entity in world.entities:
+        films[entity.id] = {entity.id} if entity.type == "film" else {link for link in entity.links if link[0] == "F"}
+        for alias in entity.aliases:
+            candidates[alias.name].append((alias.count, entity.id))
+
+    def vote(document: Document) -> list[str]:
+        support: dict[str, set[int]] = defaultdict(set)
+        for i, mention in enumerate(document.text_mentions):
+            for _, candidate in candidates[mention.text]:
+                for film in films[candidate]:
+                    support[film].add(i)
+        return [
+            max(
+                candidates[mention.text],
+                key=lambda pair: (max(len(support[film] - {i}) for film in films[pair[1]]), pair[0]),
+            )[1]
+            for i, mention in enumerate(document.text_mentions)
+        ]
+
+    total = prior = voted = oracle = 0
+    for document in world.documents[split]:
+        for mention, choice in zip(document.text_mentions, vote(document), strict=True):
+            total += 1
+            prior += max(candidates[mention.text])[1] == mention.entity
+            voted += choice == mention.entity
+            oracle += any(candidate == mention.entity for _, candidate in candidates[mention.text])
+    return Accuracy(prior / total, voted / total, oracle / total)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_world_needs_more_than_counts_and_more_than_votes(seed: int) -> None:
+    found = accuracy(generate(seed=seed), "train")
+    assert 0.42 < found.prior < 0.62
+    assert 0.80 < found.vote < 0.90
+    assert found.oracle == 1
+
+
+def test_ambiguity_makes_it_harder() -> None:
+    easy, usual, hard = (accuracy(generate(ambiguity=ambiguity), "train") for ambiguity in (0.0, 0.5, 1.0))
+    assert easy.prior > usual.prior > hard.prior
+    assert easy.vote > usual.vote > hard.vote
+    assert easy.vote > 0.93
+
+
+def test_the_world_has_what_makes_films_hard_to_tell_apart() -> None:
+    world = generate()
+    by_type: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for entity in world.entities:
+        for alias in entity.aliases:
+            by_type[entity.type][alias.name].add(entity.id)
+    films, characters = by_type["film"], by_type["character"]
+    assert sum(name in characters for name in films) > 10
+    assert sum(len(owners) > 1 for owners in films.values()) > 10
+    assert max(map(len, characters.values())) > 20
+    sequels = [entity for entity in world.entities if entity.type == "film" and entity.title.endswith(" 2")]
+    assert sequels
+    shared = {link for entity in sequels for link in entity.links if link.startswith("C")}
+    assert any(sum(link[0] == "F" for link in entity.links) == 2 for entity in world.entities if entity.id in shared)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"films": 5}, "films is 5; 3 splits need at least 6"),
+        ({"ambiguity": 1.5}, "ambiguity is 1.5; allowed: 0 to 1"),
+        ({"documents": {"train": -1}}, "counts are 0 or more"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        generate(**arguments)  # type: ignore[arg-type]
