@@ -97,7 +97,7 @@ def read_candidates(path: str | Path) -> list[PprMention]:
     """
     mentions: list[PprMention] = []
     pages: dict[str, PprCandidate] = {}  # a page's line is the same wherever its document lists it
-    current: dict[str, str] = {}
+    header = ("", "", "")
     found: list[PprCandidate] = []
     begun = 0
     for line, content in read_lines(path):
@@ -112,14 +112,14 @@ def read_candidates(path: str | Path) -> list[PprMention]:
                 found.append(page)
             elif kind == "ENTITY":
                 if begun:
-                    mentions.append(_mention(current, found, begun))
-                current, found, begun = _fields(rest, _ENTITY_FIELDS), [], line
+                    mentions.append(_mention(header, found, begun))
+                header, found, begun = _header(rest), [], line
             elif content.strip():
                 raise ValueError(f"the line starts with {kind[:40]!r}, expected ENTITY or CANDIDATE")
         except ValueError as error:
             raise InputError(str(error), file=path, line=line, remedy=_REMEDY) from error
     if begun:
-        mentions.append(_mention(current, found, begun))
+        mentions.append(_mention(header, found, begun))
     return mentions
 
 
@@ -138,20 +138,32 @@ def _candidate(rest: str) -> PprCandidate:
     values = _fields(rest, _CANDIDATE_FIELDS)
     links = values["links"]
     return PprCandidate(
-        page_id=int(values["id"]),
+        page_id=_number(values, "id"),
         title=title_of_url(values["url"]),
         name=values["name"],
         type="" if values["predictedType"] == "UNK" else values["predictedType"],
-        in_links=int(values["inCount"]),
-        out_links=int(values["outCount"]),
+        in_links=_number(values, "inCount"),
+        out_links=_number(values, "outCount"),
         links=tuple(map(int, links.split(";"))) if links else (),
     )
 
 
-def _mention(values: dict[str, str], found: list[PprCandidate], line: int) -> PprMention:
+def _number(values: dict[str, str], name: str) -> int:
+    if not values[name].isdecimal():
+        raise ValueError(f"field '{name}' is {values[name]!r}, expected an integer")
+    return int(values[name])
+
+
+def _header(rest: str) -> tuple[str, str, str]:
+    """Surface, longer form and gold title of an ENTITY line."""
+    values = _fields(rest, _ENTITY_FIELDS)
+    return values["origText"], values["text"], title_of_url(values["url"])
+
+
+def _mention(header: tuple[str, str, str], found: list[PprCandidate], line: int) -> PprMention:
+    surface, name, gold = header
     unique = {page.page_id: page for page in found}
-    candidates = tuple(unique[page_id] for page_id in sorted(unique))
-    return PprMention(values["origText"], values["text"], title_of_url(values["url"]), candidates, line)
+    return PprMention(surface, name, gold, tuple(unique[page_id] for page_id in sorted(unique)), line)
 
 
 def read_entities(folder: str | Path, numbers: Iterable[int] | None = None) -> list[Entity]:
