@@ -12,6 +12,7 @@ engine steps once a batch, and its padding of documents to batches is inside its
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import time
@@ -51,14 +52,15 @@ class BatchedMulRel(nn.Module):
         super().__init__()
         self.words = nn.Embedding.from_pretrained(word_table, freeze=True)
         self.entities = nn.Embedding.from_pretrained(entity_table, freeze=True)
-        self.local = LocalAttention(DIM)
-        self.joint = MulRel(DIM, 3 * DIM, relations=RELATIONS, rounds=ROUNDS, dropout=dropout)
+        dim = word_table.shape[1]
+        self.local = LocalAttention(dim)
+        self.joint = MulRel(dim, 3 * dim, relations=RELATIONS, rounds=ROUNDS, dropout=dropout)
 
     def forward(self, batch: Batch) -> Tensor:
         """Scores [D, n, k]."""
         entity = self.entities(batch.candidates)
         mask = batch.mention_mask.unsqueeze(-1).expand(batch.candidates.shape)
-        psi = self.local(entity, self.words(batch.words), batch.word_mask, mask)
+        psi = self.local(entity, batch.words, batch.word_mask, mask, table=self.words.weight)
         features = torch.cat([self._average(*context) for context in batch.contexts], dim=-1)
         scores: Tensor = self.joint(psi, entity, features, batch.log_prior, batch.mention_mask, mask)
         return scores
@@ -185,27 +187,37 @@ def score_batched(model: BatchedMulRel, documents: Sequence[ReferenceDocument]) 
 def differences(
     reference: ReferenceMulRel, model: BatchedMulRel, documents: Sequence[ReferenceDocument]
 ) -> dict[str, float]:
-    """Largest absolute differences of the scores and, relative to their largest entry, of the gradients."""
+    """Largest absolute difference of the float32 scores, and of the float64 gradients relative to each one's largest.
+
+    Gradients are compared in float64 because that of a maximum jumps where two candidates are equal but for rounding.
+    """
     model.copy_weights(reference)
-    reference.eval()
-    model.eval()
-    score_gap = 0.0
-    for group in batches(documents, SCORE_PAIRS):
-        ours = model(collate(group))
-        for row, document in zip(ours, group, strict=True):
-            theirs = reference(document)
-            score_gap = max(score_gap, float((row[: len(theirs)] - theirs).detach().abs().max()))
-            (theirs.pow(2).sum() / 100).backward()
-        (ours[collate(group).mention_mask].pow(2).sum() / 100).backward()
+    reference, model = copy.deepcopy(reference).eval(), copy.deepcopy(model).eval()
+    pairs = [pair for group in batches(documents, SCORE_PAIRS) for pair in _score_both(reference, model, group)]
+    score_gap = max(float((ours - theirs).detach().abs().max()) for ours, theirs in pairs)
+    reference, model = reference.double(), model.double()
+    for group in batches([_as_float64(document) for document in documents], SCORE_PAIRS):
+        for ours, theirs in _score_both(reference, model, group):
+            (ours.square().mean() + theirs.square().mean()).backward(retain_graph=True)
     own = dict(model.named_parameters())
-    gradient_gap = 0.0
+    gaps = []
     for name, value in reference.named_parameters():
-        if value.grad is not None:
-            gap = (own[COUNTERPART.get(name, name)].grad - value.grad).abs().max() / value.grad.abs().max()
-            gradient_gap = max(gradient_gap, float(gap))
-    reference.zero_grad()
-    model.zero_grad()
-    return {"score_difference": score_gap, "relative_gradient_difference": gradient_gap}
+        gradient = own[COUNTERPART.get(name, name)].grad
+        if gradient is not None and value.grad is not None:
+            gaps.append(float((gradient - value.grad).abs().max() / value.grad.abs().max()))
+    return {"score_difference": score_gap, "relative_gradient_difference": max(gaps)}
+
+
+def _score_both(
+    reference: ReferenceMulRel, model: BatchedMulRel, group: Sequence[ReferenceDocument]
+) -> list[tuple[Tensor, Tensor]]:
+    scores = model(collate(group))
+    return [(row[: len(document.gold)], reference(document)) for row, document in zip(scores, group, strict=True)]
+
+
+def _as_float64(document: ReferenceDocument) -> ReferenceDocument:
+    values = (getattr(document, field.name) for field in fields(document))
+    return ReferenceDocument(*(value.double() if value.is_floating_point() else value for value in values))
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -221,7 +233,11 @@ def measure(documents: int, repeats: int, seed: int = 0) -> dict[str, float]:
     reference = ReferenceMulRel(words, entities, relations=RELATIONS, rounds=ROUNDS)
     model = BatchedMulRel(words, entities)
     sizes = [len(document.gold) for document in made]
-    result = {"documents": float(documents), "mentions": float(sum(sizes)), "mention_pairs": float(np.square(sizes).sum())}
+    result = {
+        "documents": float(documents),
+        "mentions": float(sum(sizes)),
+        "mention_pairs": float(np.square(sizes).sum()),
+    }
     result |= differences(reference, model, made[: min(documents, 60)])
     for name, theirs, ours in (
         ("train", lambda: train_reference(reference, made), lambda: train_batched(model, made)),
@@ -247,7 +263,9 @@ def main() -> None:
         print(json.dumps(result))
         return
     for name, value in result.items():
-        print(f"{name.replace('_', ' '):40} {value:,.2g}" if value < 1e-2 else f"{name.replace('_', ' '):40} {value:,.1f}")
+        print(
+            f"{name.replace('_', ' '):40} {value:,.2g}" if value < 1e-2 else f"{name.replace('_', ' '):40} {value:,.1f}"
+        )
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-ABSENT = -1e10
-
 
 @dataclass
 class ReferenceDocument:
@@ -102,11 +100,11 @@ class ReferenceMulRel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         size = entity.shape[1]
         entity = torch.cat((entity, self.pad_entity.view(1, 1, -1).repeat(1, size, 1)))
-        first = torch.zeros(1, size)
+        first = local.new_zeros(1, size)
         first[0, 0] = 1
         mask = torch.cat((document.candidate_mask, first))
         prior = torch.cat((document.prior, first))
-        return entity, torch.cat((local, torch.zeros(1, size))), mask, prior
+        return entity, torch.cat((local, local.new_zeros(1, size))), mask, prior
 
     def pairwise(self, document: ReferenceDocument, entity: Tensor, mask: Tensor) -> Tensor:
         """phi [n, k, n, k] with the padding mention as the last of n."""
@@ -132,7 +130,7 @@ class ReferenceMulRel(nn.Module):
         """Max-product marginals [n, k]; messages [n, k, n] hold, last, the mention that sends."""
         n, size = local.shape
         others = 1 - torch.eye(n)
-        messages = torch.zeros(n, size, n)
+        messages = local.new_zeros(n, size, n)
         for _ in range(self.rounds):
             received = (messages.unsqueeze(0) * others.view(n, 1, 1, n)).sum(3)
             votes = (phi + local + received.view(n, 1, n, size)).max(dim=3)[0]

@@ -7,10 +7,15 @@ mention i taking its candidate a while mention j takes its candidate b. phi is m
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from mmel.text.masking import mask_scores, masked_softmax
+from mmel.text.masking import MASKED_SCORE, mask_scores, masked_softmax
+
+# Undamped messages may vanish; their logarithm must not.
+SMALLEST_MESSAGE = 1e-30
 
 
 def max_product(
@@ -32,25 +37,15 @@ def max_product(
     pad_potential [D, n, k]: pairwise score with one more mention whose single candidate is certain (the padding mention
     of Le and Titov 2018); it sends messages as any other does. Absent candidates get `MASKED_SCORE`.
     """
-    candidates = candidate_mask.transpose(1, 2)
     local = mask_scores(psi, candidate_mask).transpose(1, 2)
-    pairs = pair_mask(candidate_mask).unsqueeze(1)
-    table = candidate_major(phi)
-    pad = None if pad_potential is None else masked_softmax(pad_potential, candidate_mask, -1).transpose(1, 2)
-    damped = torch.ones_like(local).unsqueeze(-1).expand(*local.shape, local.shape[-1])
-    messages = torch.zeros_like(damped)
-    belief = local
-    for step in range(1, rounds + 1):
-        cavity = belief.unsqueeze(2) - messages.transpose(-1, -2)
-        votes = (table + cavity.transpose(1, 2).unsqueeze(1)).amax(3)
-        new = masked_softmax(votes, candidates.unsqueeze(-1), 1)
-        damped = damping * new + (1 - damping) * damped
-        messages = damped.clamp_min(torch.finfo(damped.dtype).tiny).log() * pairs
-        belief = local + messages.sum(-1)
-        if pad is not None:
-            left = (1 - damping) ** step
-            belief = belief + ((1 - left) * pad + left).log()
-    return mask_scores(torch.log_softmax(belief, 1).transpose(1, 2), candidate_mask)
+    unary = local.expand(rounds + 1, *local.shape)
+    if pad_potential is not None:
+        # A mention with one candidate always sends the same distribution, so its damped message has a closed form.
+        pad = masked_softmax(pad_potential, candidate_mask, -1).transpose(1, 2)
+        left = ((1 - damping) ** torch.arange(rounds + 1, dtype=psi.dtype, device=psi.device)).view(-1, 1, 1, 1)
+        unary = unary + ((1 - left) * pad + left).clamp_min(SMALLEST_MESSAGE).log()
+    belief = _MaxProduct.apply(unary, pair_table(phi), candidate_mask, damping)
+    return mask_scores(torch.log_softmax(belief.transpose(1, 2), -1), candidate_mask)
 
 
 def mean_field(
@@ -70,7 +65,7 @@ def mean_field(
     local = psi if pad_potential is None else psi + pad_potential
     flat = phi.reshape(documents, mentions * size, mentions * size)
     own = phi.diagonal(dim1=1, dim2=3)
-    q = masked_softmax(local, candidate_mask, -1)
+    q = masked_softmax(psi, candidate_mask, -1)
     logits = local
     for _ in range(rounds):
         votes = (flat @ q.reshape(documents, -1, 1)).reshape(documents, mentions, size)
@@ -86,6 +81,70 @@ def pair_mask(candidate_mask: Tensor) -> Tensor:
     return present.unsqueeze(2) & present.unsqueeze(1) & different
 
 
-def candidate_major(phi: Tensor) -> Tensor:
-    """[D, n, k, n, k] -> contiguous [D, k, n, k, n], the layout in which the maximum over candidates vectorises."""
-    return phi.permute(0, 2, 1, 4, 3).contiguous()
+def pair_table(phi: Tensor) -> Tensor:
+    """[D, n, k, n, k] -> contiguous [D, b, a, i, j] of phi[D, i, a, j, b]: sums and maxima over b run along memory."""
+    return phi.permute(0, 4, 2, 1, 3).contiguous()
+
+
+class _MaxProduct(torch.autograd.Function):
+    """The rounds of max-product with a backward pass of its own.
+
+    Autograd would keep every table-sized sum of every round; here only the messages are kept (n * n * k numbers a
+    round) and the sums are made again, in one buffer. Messages are [D, a, i, j]: to candidate a of mention i from
+    mention j. `unary[t]` holds all that mention i knows without its neighbours in round t.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, unary: Tensor, table: Tensor, candidate_mask: Tensor, damping: float) -> Tensor:
+        keep = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        pairs = pair_mask(candidate_mask).unsqueeze(1).to(table.dtype)
+        absent = torch.where(candidate_mask, 0.0, MASKED_SCORE).to(table.dtype).transpose(1, 2).unsqueeze(-1)
+        messages = table.new_zeros(table.shape[0], *table.shape[2:])
+        damped = torch.ones_like(messages)
+        cavity, sums = torch.empty_like(messages), torch.empty_like(table)
+        belief = unary[0]
+        saved: list[Tensor] = []
+        for bias in unary[1:]:
+            _cavity(belief, messages, cavity)
+            votes = torch.add(table, cavity.unsqueeze(2), out=sums).amax(1)
+            new = torch.softmax(votes + absent, 1)
+            damped = torch.lerp(damped, new, damping).clamp_min_(SMALLEST_MESSAGE)
+            if keep:
+                saved += (belief, votes, new, damped)
+            torch.log(damped, out=messages).mul_(pairs)
+            belief = bias + messages.sum(-1)
+        if keep:
+            ctx.save_for_backward(table, pairs, *saved)
+            ctx.damping = damping
+        return belief
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+        table, pairs, *saved = ctx.saved_tensors
+        rounds = [saved[i : i + 4] for i in range(0, len(saved), 4)]
+        grad_table = torch.zeros_like(table)
+        grad_unary = [grad]
+        grad_messages = grad.unsqueeze(-1).expand_as(rounds[0][1])
+        grad_damped = torch.zeros_like(rounds[0][1])
+        cavity, sums = torch.empty_like(grad_damped), torch.empty_like(table)
+        for step in range(len(rounds) - 1, -1, -1):
+            belief, votes, new, damped = rounds[step]
+            grad_damped = grad_damped.mul_(1 - ctx.damping).addcdiv_(grad_messages * pairs, damped)
+            grad_votes = grad_damped * new
+            grad_votes = grad_votes.addcmul_(new, grad_votes.sum(1, keepdim=True), value=-1).mul_(ctx.damping)
+            messages = rounds[step - 1][3].log().mul_(pairs) if step else torch.zeros_like(cavity)
+            _cavity(belief, messages, cavity)
+            # 1 where a source candidate gave the maximum; candidates that tie share the gradient.
+            best = torch.add(table, cavity.unsqueeze(2), out=sums).eq_(votes.unsqueeze(1))
+            grad_votes.div_(best.sum(1))
+            grad_table.addcmul_(best, grad_votes.unsqueeze(1))
+            grad_cavity = best.mul_(grad_votes.unsqueeze(1)).sum(2)
+            grad_belief = grad_cavity.sum(2)
+            grad_messages = grad_belief.unsqueeze(-1) - grad_cavity.transpose(-1, -2)
+            grad_unary.append(grad_belief)
+        return torch.stack(grad_unary[::-1]), grad_table, None, None
+
+
+def _cavity(belief: Tensor, messages: Tensor, out: Tensor) -> Tensor:
+    """What mention j believes of its candidate b without mention i: [D, b, i, j], written to `out`."""
+    return torch.sub(belief.unsqueeze(2), messages.transpose(-1, -2), out=out)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mmel.errors import ConfigError, InputError
-from mmel.text.masking import mask_scores, masked_softmax
+from mmel.text.masking import MASKED_SCORE, mask_scores, masked_softmax
+
+# Mentions whose context words are looked up at once: their vectors then stay in the processor's cache.
+CHUNK = 64
 
 
 class PriorCombiner(nn.Module):
@@ -44,16 +48,18 @@ class LocalAttention(nn.Module):
     def forward(
         self,
         entity_vectors: Tensor,
-        word_vectors: Tensor,
+        words: Tensor,
         word_mask: Tensor,
         candidate_mask: Tensor,
         log_prior: Tensor | None = None,
+        table: Tensor | None = None,
     ) -> Tensor:
         """Scores [..., k] of the candidates; `MASKED_SCORE` where `candidate_mask` is False.
 
-        entity_vectors [..., k, d]; word_vectors [..., w, d]; word_mask [..., w] and candidate_mask [..., k] boolean;
-        log_prior [..., k], needed exactly when the module was made with `prior_hidden`. The leading dimensions
-        (documents, mentions) are free. A mention without words scores 0 for all its candidates.
+        entity_vectors [..., k, d]; words [..., w, d] vectors or, with `table` [V, d], [..., w] indices into it, which
+        is faster and leaner; word_mask [..., w] and candidate_mask [..., k] boolean; log_prior [..., k], needed exactly
+        when the module was made with `prior_hidden`. The leading dimensions (documents, mentions) are free. A mention
+        without words scores 0 for all its candidates.
         """
         if (self.combine is None) != (log_prior is None):
             raise InputError(
@@ -63,19 +69,56 @@ class LocalAttention(nn.Module):
                 field="log_prior",
                 remedy="make LocalAttention with prior_hidden exactly when log_prior is passed",
             )
-        context = self.context_vectors(entity_vectors, word_vectors, word_mask, candidate_mask)
+        context = self.context_vectors(entity_vectors, words, word_mask, candidate_mask, table)
         scores = (entity_vectors @ context.unsqueeze(-1)).squeeze(-1)
         if self.combine is not None and log_prior is not None:
             scores = self.combine(scores, log_prior)
         return mask_scores(scores, candidate_mask)
 
     def context_vectors(
-        self, entity_vectors: Tensor, word_vectors: Tensor, word_mask: Tensor, candidate_mask: Tensor
+        self,
+        entity_vectors: Tensor,
+        words: Tensor,
+        word_mask: Tensor,
+        candidate_mask: Tensor,
+        table: Tensor | None = None,
     ) -> Tensor:
         """B sum_w beta(w) w, [..., d]: the attended context that is multiplied with each candidate."""
-        relevance = (entity_vectors * self.attention) @ word_vectors.transpose(-1, -2)
-        relevance = mask_scores(mask_scores(relevance, candidate_mask.unsqueeze(-1)).amax(-2), word_mask)
-        top, positions = relevance.topk(min(self.keep, relevance.shape[-1]), dim=-1)
+        leading, dim = entity_vectors.shape[:-2], entity_vectors.shape[-1]
+        entities, word_mask = entity_vectors.flatten(0, -3), word_mask.flatten(0, -2)
+        absent = ~candidate_mask.flatten(0, -2).unsqueeze(-1)
+        words = words.flatten(0, -3 if table is None else -2)
+        # Words that are not kept get no weight and no gradient, so that choosing them needs no autograd.
+        positions, top = self._choose(entities.detach(), words.detach(), word_mask, absent, table)
+        kept = _take(words, positions, table)
+        if torch.is_grad_enabled():
+            top = _relevance(entities * self.attention, kept, absent)
         beta = masked_softmax(top, word_mask.gather(-1, positions), dim=-1)
-        weights = torch.zeros_like(relevance).scatter(-1, positions, beta)
-        return (weights.unsqueeze(-2) @ word_vectors).squeeze(-2) * self.compatibility
+        context = (beta.unsqueeze(-2) @ kept).squeeze(-2) * self.compatibility
+        return context.view(*leading, dim)
+
+    @torch.no_grad()
+    def _choose(
+        self, entities: Tensor, words: Tensor, word_mask: Tensor, absent: Tensor, table: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Positions of the kept words and their u(w), [m, min(keep, w)] each, a few mentions at a time."""
+        parts = []
+        queries = entities * self.attention
+        for start in range(0, max(len(entities), 1), CHUNK):
+            rows = slice(start, start + CHUNK)
+            vectors = words[rows] if table is None else functional.embedding(words[rows], table)
+            relevance = mask_scores(_relevance(queries[rows], vectors, absent[rows]), word_mask[rows])
+            parts.append(relevance.topk(min(self.keep, relevance.shape[-1]), dim=-1))
+        return torch.cat([part.indices for part in parts]), torch.cat([part.values for part in parts])
+
+
+def _relevance(queries: Tensor, words: Tensor, absent: Tensor) -> Tensor:
+    """u(w) = max over the present candidates of (A e)^T w, [m, w]; queries [m, k, d], words [m, w, d]."""
+    return torch.bmm(queries, words.transpose(1, 2)).masked_fill(absent, MASKED_SCORE).amax(1)
+
+
+def _take(words: Tensor, positions: Tensor, table: Tensor | None) -> Tensor:
+    """Vectors [m, r, d] of the words at `positions` [m, r]."""
+    if table is not None:
+        return functional.embedding(words.gather(1, positions), table)
+    return words.gather(1, positions.unsqueeze(-1).expand(-1, -1, words.shape[-1]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ Normalisation = Literal["ment-norm", "rel-norm"]
 Inference = Literal["max-product", "mean-field"]
 # A tensor [D, n, k, n, k], or what returns one: called once a forward pass, so that it may hold learned weights.
 PairPotential = Tensor | Callable[[], Tensor]
+# Candidates a block: narrower blocks skip more of the symmetric half, wider ones multiply faster.
+PANEL = 2
 
 
 class MulRel(nn.Module):
@@ -147,15 +149,65 @@ class MulRel(nn.Module):
 def pairwise_scores(entity_vectors: Tensor, relation: Tensor, weights: Tensor) -> Tensor:
     """phi[:, i, a, j, b] = sum_k weights_kij e_ia^T R_k e_jb, [D, n, k, n, k] (Gan et al. 2021, Eq. 2).
 
-    entity_vectors [D, n, k, d]; relation [K, d], the diagonals of R_k; weights [D, K, n, n].
+    entity_vectors [D, n, k, d]; relation [K, d], the diagonals of R_k; weights [D, K, n, n], symmetric in
+    the two mentions, so that phi is symmetric too.
     """
-    documents, mentions, size, dim = entity_vectors.shape
-    vectors = entity_vectors.transpose(1, 2).reshape(documents, size * mentions, dim)
-    phi = entity_vectors.new_zeros(documents, size, mentions, size, mentions)
-    for k, diagonal in enumerate(relation):
-        scores = (vectors * diagonal) @ vectors.transpose(1, 2)
-        phi = phi + scores.view_as(phi) * weights[:, k, None, :, None, :]
-    return phi.permute(0, 2, 1, 4, 3)
+    table: Tensor = _PairTable.apply(entity_vectors.transpose(1, 2).contiguous(), relation, weights)
+    return table.permute(0, 3, 2, 4, 1)
+
+
+class _PairTable(torch.autograd.Function):
+    """phi in the layout [D, b, a, i, j] of `belief_propagation.pair_table`, from vectors [D, k, n, d].
+
+    The table is symmetric, so only panels of `PANEL` candidates b against the candidates a up to them are multiplied;
+    the rest is mirrored. No tensor of all relations is made; training keeps each panel's products for the weights.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, relation: Tensor, weights: Tensor) -> Tensor:
+        documents, size, mentions, _ = vectors.shape
+        flat = vectors.flatten(1, 2)
+        table = vectors.new_empty(documents, size, size, mentions, mentions)
+        products: list[Tensor] = []
+        for start, end in _panels(size):
+            rows, columns = flat[:, : end * mentions], flat[:, start * mentions : end * mentions]
+            panel = table[:, start:end, :end].permute(0, 2, 3, 1, 4)
+            for k, diagonal in enumerate(relation):
+                product = torch.bmm(rows, (columns * diagonal).transpose(1, 2)).view(panel.shape)
+                weight = weights[:, k, None, :, None, :]
+                torch.mul(product, weight, out=panel) if k == 0 else panel.addcmul_(product, weight)
+                if any(ctx.needs_input_grad):
+                    products.append(product)
+            table[:, :start, start:end] = table[:, start:end, :start].permute(0, 2, 1, 4, 3)
+        ctx.save_for_backward(vectors, relation, weights, *products)
+        return table
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:  # type: ignore[override]
+        vectors, relation, weights, *products = ctx.saved_tensors
+        size, mentions = vectors.shape[1:3]
+        flat = vectors.flatten(1, 2)
+        grad_vectors = torch.zeros_like(flat) if ctx.needs_input_grad[0] else None
+        grad_relation, grad_weights = torch.zeros_like(relation), torch.zeros_like(weights)
+        for number, (start, end) in enumerate(_panels(size)):
+            row, column = slice(end * mentions), slice(start * mentions, end * mentions)
+            panel = grad[:, start:end, :end].clone()
+            panel[:, :, :start] += grad[:, :start, start:end].permute(0, 2, 1, 4, 3)
+            panel = panel.permute(0, 2, 3, 1, 4).contiguous()
+            for k, diagonal in enumerate(relation):
+                product = products[number * len(relation) + k]
+                grad_weights[:, k] += torch.einsum("daibj,daibj->dij", panel, product)
+                weighted = (panel * weights[:, k, None, :, None, :]).flatten(3, 4).flatten(1, 2)
+                towards = torch.bmm(weighted.transpose(1, 2), flat[:, row])
+                grad_relation[k] += torch.einsum("dxr,dxr->r", towards, flat[:, column])
+                if grad_vectors is not None:
+                    grad_vectors[:, column] += towards * diagonal
+                    grad_vectors[:, row] += torch.bmm(weighted, flat[:, column] * diagonal)
+        return None if grad_vectors is None else grad_vectors.view_as(vectors), grad_relation, grad_weights
+
+
+def _panels(size: int) -> list[tuple[int, int]]:
+    return [(start, min(start + PANEL, size)) for start in range(0, size, PANEL)]
 
 
 def bucket_documents(mention_counts: Sequence[int], max_pairs: int) -> list[list[int]]:
