@@ -166,7 +166,8 @@ def _document(
     text = graph.value(context, URIRef(_NIF + "isString"))
     if text is None:
         raise InputError(f"context <{uri}> has no nif:isString", file=file, remedy="give every context its text")
-    mentions = [_mention(graph, phrase, str(text), entity_bases, file) for phrase in phrases if phrase != context]
+    nodes = dict.fromkeys([*phrases, context])  # a context may itself be a phrase: a name alone
+    mentions = [_mention(graph, node, str(text), entity_bases, file) for node in nodes]
     name = _FRAGMENT.sub("", uri)
     title = graph.value(context, URIRef(_DCTERMS + "title"))
     document = Document(
@@ -232,8 +233,10 @@ def _document_turtle(document: Document, document_base: str, entity_base: str) -
                 remedy="NIF names a phrase by its span; keep one of them",
             )
         seen.add(span)
+        # A mention of the whole text needs another name than its context.
+        place = f"char={span[0]},{span[1]}" if span != (0, len(document.text)) else f"offset_{span[0]}_{span[1]}"
         lines += [
-            f"<{uri}#char={span[0]},{span[1]}> a nif:Phrase , nif:RFC5147String ;",
+            f"<{uri}#{place}> a nif:Phrase , nif:RFC5147String ;",
             f"    nif:referenceContext {context} ;",
             f"    nif:anchorOf {_literal(mention.text, document)} ;",
             *([f"    itsrdf:taIdentRef <{_reference(mention, entity_base)}> ;"] if mention.entity is not None else []),

@@ -39,6 +39,8 @@ def read_wned(folder: str | Path, skips: SkipReport | None = None) -> Iterator[D
             annotations = [_annotation(each, path, name) for each in element.iter("annotation")]
             element.clear()
             try:
+                if Path(name).is_absolute() or ".." in Path(name).parts:
+                    raise InputError(f"document '{name}' leaves the RawText folder", file=path, field="docName")
                 text = read_text(folder / "RawText" / name)
             except InputError as error:
                 if skips is None:
