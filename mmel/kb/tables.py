@@ -39,7 +39,7 @@ CREATE VIRTUAL TABLE grams_vocab USING fts5vocab (grams, 'row');
 INSERT_ENTITY = "INSERT OR REPLACE INTO entities VALUES (?,?,?,?,?,?,?,?,?,?)"
 INSERT_TEXT = "INSERT INTO texts (rowid, title, aliases, description) VALUES (?,?,?,?)"
 DELETE_TEXT = "INSERT INTO texts (texts, rowid, title, aliases, description) VALUES ('delete',?,?,?,?)"
-_CACHE_KIB = 65_536
+_CACHE_KIB = 16_384
 _OLDEST_SQLITE = (3, 34, 0)
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
@@ -65,7 +65,7 @@ def check_sqlite() -> None:
 
 
 def quicken(db: sqlite3.Connection, schema: str) -> None:
-    """No journal, no sync, and a page cache of 64 MiB for an attached database."""
+    """No journal, no sync, and a page cache of 16 MiB for an attached database."""
     db.execute(f"PRAGMA {schema}.journal_mode = OFF")
     db.execute(f"PRAGMA {schema}.synchronous = OFF")
     db.execute(f"PRAGMA {schema}.cache_size = -{_CACHE_KIB}")
