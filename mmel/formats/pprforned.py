@@ -166,18 +166,21 @@ def _mention(header: tuple[str, str, str], found: list[PprCandidate], line: int)
     return PprMention(surface, name, gold, tuple(unique[page_id] for page_id in sorted(unique)), line)
 
 
-def read_entities(folder: str | Path, numbers: Iterable[int] | None = None) -> list[Entity]:
+def read_entities(
+    folder: str | Path, numbers: Iterable[int] | None = None, skips: SkipReport | None = None
+) -> list[Entity]:
     """The candidates of the files `numbers` (None: all there are) merged to one record a page, by page id.
 
     The id is the page title, so that it compares with other data sets; `popularity` is the in-link count,
     `links` the union over the files without links of a page to itself. Page ids that share a title become one
-    record with the greater in-link count, and a warning names them.
+    record with the greater in-link count, and a warning names them. A file that cannot be read raises
+    InputError; with `skips` it is counted and passed over.
     """
     pages: dict[int, PprCandidate] = {}
     links: dict[int, set[int]] = {}
     for number in candidate_numbers(folder) if numbers is None else numbers:
         seen: set[int] = set()
-        for mention in read_candidates(candidate_file(folder, number)):
+        for mention in _read_or_skip(candidate_file(folder, number), skips) or ():
             for page in mention.candidates:
                 if page.page_id not in seen:
                     seen.add(page.page_id)
@@ -187,6 +190,16 @@ def read_entities(folder: str | Path, numbers: Iterable[int] | None = None) -> l
     for page_id in sorted(pages):
         by_title.setdefault(pages[page_id].title, []).append(page_id)
     return [_entity(title, ids, pages, links) for title, ids in by_title.items()]
+
+
+def _read_or_skip(path: Path, skips: SkipReport | None) -> list[PprMention] | None:
+    try:
+        return read_candidates(path)
+    except InputError as error:
+        if skips is None:
+            raise
+        skips.add("candidate file cannot be read", str(error))
+        return None
 
 
 def _entity(title: str, ids: list[int], pages: dict[int, PprCandidate], links: dict[int, set[int]]) -> Entity:
@@ -213,15 +226,16 @@ def read_aida(
     A mention's `text` is its surface, `name` PPRforNED's longer form where it differs, `entity` a Wikipedia
     title or NIL, `candidates` are sorted by page id and carry neither prior nor rank.
 
-    Raises InputError where a mention cannot be found in the text in order, naming document and mention; with
-    `skips` the mention is counted and left out instead.
+    Raises InputError where a mention cannot be found in the text in order, naming document and mention,
+    or a candidate file is missing or broken; with `skips` that mention or document is counted and left out.
     """
     known: dict[int, Candidate] = {}
     for source in read_conll(conll_file):
         number = first_file_number + source.number - 1
         path = candidate_file(ppr_folder, number)
-        mentions = read_candidates(path)
-        yield _aida_document(source, number, mentions, path, known, skips)
+        mentions = _read_or_skip(path, skips)
+        if mentions is not None:
+            yield _aida_document(source, number, mentions, path, known, skips)
 
 
 def _aida_document(

@@ -193,6 +193,10 @@ def test_missing_files(folder: Path) -> None:
     pprforned.candidate_file(folder / "PPRforNED", 2).unlink()
     with pytest.raises(InputError, match=r"PART_1_1000/2: cannot be read"):
         read(folder)
+    skips = SkipReport()
+    assert [document.id for document in read(folder, skips)] == ["1 TENNIS"]
+    assert len(pprforned.read_entities(folder / "PPRforNED", [1, 2], skips)) == 4
+    assert skips.counts == {"candidate file cannot be read": 2}
     assert pprforned.candidate_numbers(folder / "PPRforNED") == [1]
     assert pprforned.candidate_file(folder / "PPRforNED", 1001).parent.name == "PART_1001_1393"
 
