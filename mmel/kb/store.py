@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -320,15 +319,19 @@ class KnowledgeBase:
                 "SELECT term, doc FROM grams_vocab WHERE term IN ({})", trigrams(folded)
             )
         )
-        shared: Counter[int] = Counter()
         read = 0
+        postings = [np.empty(0, dtype=np.int64)]
         for position, (frequency, gram) in enumerate(frequencies):
             if position >= _SURE_TRIGRAMS and read + frequency > _POSTINGS:
                 break
             query = '"' + gram.replace('"', '""') + '"'
-            shared.update(sid for (sid,) in self._db.execute("SELECT rowid FROM grams WHERE grams MATCH ?", (query,)))
+            # One string and numpy's parser: row by row the postings take three times as long.
+            (rows,) = self._db.execute("SELECT group_concat(rowid) FROM grams WHERE grams MATCH ?", (query,)).fetchone()
+            postings.append(np.fromstring(rows, dtype=np.int64, sep=","))
             read += frequency
-        return [sid for sid, _ in shared.most_common(_VERIFIED)]
+        sids, shared = np.unique(np.concatenate(postings), return_counts=True)
+        first: list[int] = sids[np.argsort(-shared, kind="stable")[:_VERIFIED]].tolist()
+        return first
 
     def _pool(self, likelihoods: dict[int, float], k: int | None, how: str) -> list[Match]:
         """The matches of several names (sid -> how likely it was meant, but for its count) as those of one."""
