@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _CHUNK = 512
 # Pages are read, not mapped: a fault reads 128 KiB around it, which makes a first document six times as slow.
 _CACHE_KIB = 16_384
-# Fuzzy lookup reads the postings of the rarest trigrams up to this many, and of five in any case: one typing
-# error spoils at most four trigrams, so a name with one error is always met.
+# Fuzzy lookup reads the postings of the rarest trigrams up to this many, and of five in any case, as one typing error
+# spoils at most four; of the names met, those that share most are compared.
 _POSTINGS = 200_000
 _SURE_TRIGRAMS = 5
 _VERIFIED = 1_000

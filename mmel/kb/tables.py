@@ -76,7 +76,7 @@ def rank_sql(counts: str) -> str:
 
     A dictionary d gives p_d(e|m) = count / sum of the name's counts in d (1 / number of entities where that sum is
     0). p(e|m) is the mean of p_d over the dictionaries that have the name at all, an entity that one of them lacks
-    counting 0 there: what Ganea & Hofmann (2017, section 4.1) do with Wikipedia and YAGO.
+    counting 0 there: Gan et al. (2021, section 4.1) average the link counts of Wikipedia with YAGO so.
     """
     return f"""
     INSERT INTO aliases

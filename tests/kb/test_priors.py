@@ -125,3 +125,13 @@ def test_a_bad_dictionary_leaves_no_base(tmp_path: Path) -> None:
         _built(tmp_path / "kb", {"p": tmp_path / "missing.tsv"})
     with pytest.raises(InputError, match="is no knowledge base"):
         KnowledgeBase.open(tmp_path / "kb")
+
+
+@pytest.mark.data
+def test_real_priors(data_root: Path) -> None:
+    rows = list(read_priors(data_root / "kb" / "priors_sample.txt"))
+    assert len({row.surface for row in rows}) == 50
+    (first, *_) = rows
+    # 685,349 links of the surface, 92.9 % of them to the country.
+    assert (first.surface, first.title) == ("United States", "United_States")
+    assert first.seen == pytest.approx(685_349 * 0.9291755)
