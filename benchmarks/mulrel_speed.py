@@ -6,7 +6,8 @@ Synthetic documents of AIDA's sizes (at most 100 mentions, 19.5 on average, skew
 words, d = 300, K = 3, 10 rounds, float32. Both sides do, from integer indices on: word and entity look-up, attention
 over the context words, ment-norm relations, max-product, prior, and for training also the ranking loss, the diversity
 term, the backward pass and an Adam step. The stand-in steps once a document, as the published implementation does; the
-engine steps once a batch, and its padding of documents to batches is inside its time.
+engine steps once a batch, and its padding of documents to batches is inside its time. The propagation lines time
+max-product alone (scores in, marginals out; for training their gradient too), a document at a time against batches.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.reference_mulrel import ReferenceDocument, ReferenceMulRel
+from benchmarks.reference_mulrel import ReferenceDocument, ReferenceMulRel, propagate
+from mmel.text.belief_propagation import max_product
 from mmel.text.local_attention import LocalAttention
 from mmel.text.losses import ranking_loss
 from mmel.text.mulrel import MulRel, bucket_documents
 
 DIM, CANDIDATES, WORDS, RELATIONS, ROUNDS = 300, 8, 100, 3, 10
+VOCABULARY = 30_000
 TRAIN_PAIRS, SCORE_PAIRS = 8_000, 8_000
 
 
@@ -99,14 +102,17 @@ def synthesise(documents: int, seed: int) -> tuple[list[ReferenceDocument], Tens
     """Documents with random words and candidates, and the unit word and entity tables they index."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
-    words = nn.functional.normalize(torch.randn(30_000, DIM, generator=generator))
-    entities = nn.functional.normalize(torch.randn(30_000, DIM, generator=generator))
+    # Zipf's law without its head, as the reference drops stop words.
+    frequency = 1 / (np.arange(VOCABULARY) + 50)
+    frequency /= frequency.sum()
+    words = nn.functional.normalize(torch.randn(VOCABULARY, DIM, generator=generator))
+    entities = nn.functional.normalize(torch.randn(VOCABULARY, DIM, generator=generator))
     made = []
     for n in mention_counts(documents, rng):
 
         def window(width: int, least: int, n: int = n) -> tuple[Tensor, Tensor]:
             lengths = torch.from_numpy(rng.integers(least, width + 1, n))
-            index = torch.from_numpy(rng.integers(0, len(words), (n, width)))
+            index = torch.from_numpy(rng.choice(VOCABULARY, (n, width), p=frequency))
             return index, (torch.arange(width) < lengths.unsqueeze(1)).float()
 
         context, left, mention, right = window(WORDS, WORDS // 2), window(3, 1), window(3, 1), window(3, 1)
@@ -220,6 +226,52 @@ def _as_float64(document: ReferenceDocument) -> ReferenceDocument:
     return ReferenceDocument(*(value.double() if value.is_floating_point() else value for value in values))
 
 
+Propagation = tuple[Tensor, Tensor, Tensor]
+
+
+def propagation_inputs(sizes: Sequence[int]) -> tuple[list[tuple[Tensor, Tensor]], list[Propagation], float]:
+    """Random local and pairwise scores of documents, alone and in padded batches, and the batches' largest error.
+
+    The error is that of float32 batches against the loop in float64: in float32 the loop's own error is larger.
+    """
+    generator = torch.Generator().manual_seed(1)
+    groups = bucket_documents(sizes, TRAIN_PAIRS)
+    alone, padded, gap = [], [], 0.0
+    for group in groups:
+        n = max(sizes[index] for index in group)
+        mask = torch.tensor([[mention < sizes[index] for mention in range(n)] for index in group])
+        psi = torch.randn(len(group), n, CANDIDATES, generator=generator)
+        table = torch.randn(len(group), CANDIDATES, CANDIDATES, n, n, generator=generator) / n
+        # The layout that pairwise_scores gives, blocks of zeros on the diagonal and the size of ment-norm weights.
+        table = (table + table.permute(0, 2, 1, 4, 3)) * (1 - torch.eye(n))
+        phi, mask = table.permute(0, 3, 2, 4, 1), mask.unsqueeze(-1).expand(psi.shape)
+        own = [
+            (local[: sizes[index]], pair[: sizes[index], :, : sizes[index]].contiguous())
+            for index, local, pair in zip(group, psi, phi, strict=True)
+        ]
+        beliefs = max_product(psi, phi, mask, rounds=ROUNDS)
+        for row, document in zip(beliefs.exp(), own, strict=True):
+            exact = propagate(document[0].double(), document[1].double(), ROUNDS, 0.5)
+            gap = max(gap, float((row[: len(exact)] - exact).abs().max()))
+        alone += own
+        padded.append((psi, phi, mask))
+    return alone, padded, gap
+
+
+def propagate_alone(documents: Sequence[tuple[Tensor, Tensor]], train: bool) -> None:
+    for local, phi in documents:
+        marginal = propagate(local, phi.requires_grad_(train), ROUNDS, 0.5)
+        if train:
+            torch.autograd.grad(marginal.square().sum(), phi)
+
+
+def propagate_batched(padded: Sequence[Propagation], train: bool) -> None:
+    for psi, phi, mask in padded:
+        beliefs = max_product(psi, phi.requires_grad_(train), mask, rounds=ROUNDS)
+        if train:
+            torch.autograd.grad(beliefs.exp().square().sum(), phi)
+
+
 def seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
@@ -239,7 +291,10 @@ def measure(documents: int, repeats: int, seed: int = 0) -> dict[str, float]:
         "mention_pairs": float(np.square(sizes).sum()),
     }
     result |= differences(reference, model, made[: min(documents, 60)])
+    alone, padded, result["propagation_error"] = propagation_inputs(sizes)
     for name, theirs, ours in (
+        ("propagation_train", lambda: propagate_alone(alone, True), lambda: propagate_batched(padded, True)),
+        ("propagation_score", lambda: propagate_alone(alone, False), lambda: propagate_batched(padded, False)),
         ("train", lambda: train_reference(reference, made), lambda: train_batched(model, made)),
         ("score", lambda: score_reference(reference, made), lambda: score_batched(model, made)),
     ):

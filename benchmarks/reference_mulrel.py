@@ -74,7 +74,7 @@ class ReferenceMulRel(nn.Module):
         local = self.local_scores(document, entity)
         entity, local, mask, prior = self._with_pad(document, entity, local)
         phi = self.pairwise(document, entity, mask)
-        marginal = self.propagate(local, phi)
+        marginal = propagate(local, phi, self.rounds, self.damping)
         inputs = torch.stack((marginal.flatten(), torch.log(prior + 1e-20).flatten()), dim=1)
         scores: Tensor = self.combine(inputs).view_as(marginal)
         return scores[:-1]
@@ -126,19 +126,6 @@ class ReferenceMulRel(nn.Module):
         each = each * mask + (mask - 1) * 1e10
         return (each * weights.view(-1, n, 1, n, 1)).sum(0) / self.relations
 
-    def propagate(self, local: Tensor, phi: Tensor) -> Tensor:
-        """Max-product marginals [n, k]; messages [n, k, n] hold, last, the mention that sends."""
-        n, size = local.shape
-        others = 1 - torch.eye(n)
-        messages = local.new_zeros(n, size, n)
-        for _ in range(self.rounds):
-            received = (messages.unsqueeze(0) * others.view(n, 1, 1, n)).sum(3)
-            votes = (phi + local + received.view(n, 1, n, size)).max(dim=3)[0]
-            new = functional.softmax(votes, dim=1)
-            messages = (self.damping * new + (1 - self.damping) * messages.exp()).log()
-        belief = local + (messages * others.view(n, 1, n)).sum(2)
-        return functional.softmax(belief, dim=1)
-
     def loss(self, scores: Tensor, gold: Tensor, margin: float = 0.01) -> Tensor:
         """Mean margin loss over mentions and candidates, less 1e-7 times the distances between relations."""
         loss = functional.multi_margin_loss(scores, gold, margin=margin)
@@ -147,3 +134,17 @@ class ReferenceMulRel(nn.Module):
             distance = ((unit.unsqueeze(0) - unit.unsqueeze(1)).pow(2).sum(2) + 1e-5).sqrt()
             loss = loss - 1e-7 * (distance * (distance < 1).float()).sum()
         return loss
+
+
+def propagate(local: Tensor, phi: Tensor, rounds: int, damping: float) -> Tensor:
+    """Max-product marginals [n, k] of local [n, k] and phi [n, k, n, k]; messages [n, k, n] hold the sender last."""
+    n, size = local.shape
+    others = 1 - torch.eye(n, dtype=local.dtype)
+    messages = local.new_zeros(n, size, n)
+    for _ in range(rounds):
+        received = (messages.unsqueeze(0) * others.view(n, 1, 1, n)).sum(3)
+        votes = (phi + local + received.view(n, 1, n, size)).max(dim=3)[0]
+        new = functional.softmax(votes, dim=1)
+        messages = (damping * new + (1 - damping) * messages.exp()).log()
+    belief = local + (messages * others.view(n, 1, n)).sum(2)
+    return functional.softmax(belief, dim=1)

@@ -90,12 +90,16 @@ class LocalAttention(nn.Module):
         words = words.flatten(0, -3 if table is None else -2)
         # Words that are not kept get no weight and no gradient, so that choosing them needs no autograd.
         positions, top = self._choose(entities.detach(), words.detach(), word_mask, absent, table)
-        kept = _take(words, positions, table)
-        if torch.is_grad_enabled():
+        kept_mask = word_mask.gather(-1, positions)
+        if table is not None and not torch.is_grad_enabled():
+            beta = masked_softmax(top, kept_mask, dim=-1)
+            kept = words.gather(1, positions)
+            context = functional.embedding_bag(kept, table, per_sample_weights=beta, mode="sum")
+        else:
+            kept = _take(words, positions, table)
             top = _relevance(entities * self.attention, kept, absent)
-        beta = masked_softmax(top, word_mask.gather(-1, positions), dim=-1)
-        context = (beta.unsqueeze(-2) @ kept).squeeze(-2) * self.compatibility
-        return context.view(*leading, dim)
+            context = (masked_softmax(top, kept_mask, dim=-1).unsqueeze(-2) @ kept).squeeze(-2)
+        return (context * self.compatibility).view(*leading, dim)
 
     @torch.no_grad()
     def _choose(

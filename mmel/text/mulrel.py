@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from mmel.errors import ConfigError, InputError
 from mmel.text.belief_propagation import max_product, mean_field, pair_mask
@@ -122,11 +123,10 @@ class MulRel(nn.Module):
         Symmetric, both directions added (ment-norm), scaled by 1/K; zero for i = j and for mentions without candidates.
         """
         f = self.context(mention_features)
-        scale = 1 / math.sqrt(f.shape[-1])
-        related = f.unsqueeze(1) * (self.mention_relation * scale).unsqueeze(1)
-        scores = related @ f.unsqueeze(1).transpose(-1, -2)
+        (documents, mentions, _), relations = f.shape, len(self.mention_relation)
+        related = f.unsqueeze(1) * (self.mention_relation / math.sqrt(f.shape[-1])).unsqueeze(1)
+        scores = torch.bmm(related.flatten(1, 2), f.transpose(1, 2)).view(documents, relations, mentions, mentions)
         pairs = pair_mask(candidate_mask).unsqueeze(1)
-        relations = len(self.mention_relation)
         if self.normalisation == "rel-norm":
             return torch.softmax(scores, 1) * pairs, None
         with_pad = (related @ self.pad_context).unsqueeze(-1)
@@ -183,6 +183,7 @@ class _PairTable(torch.autograd.Function):
         return table
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:  # type: ignore[override]
         vectors, relation, weights, *products = ctx.saved_tensors
         size, mentions = vectors.shape[1:3]
@@ -196,10 +197,10 @@ class _PairTable(torch.autograd.Function):
             panel = panel.permute(0, 2, 3, 1, 4).contiguous()
             for k, diagonal in enumerate(relation):
                 product = products[number * len(relation) + k]
-                grad_weights[:, k] += torch.einsum("daibj,daibj->dij", panel, product)
+                grad_weights[:, k] += (panel * product).sum(1).sum(2)
                 weighted = (panel * weights[:, k, None, :, None, :]).flatten(3, 4).flatten(1, 2)
                 towards = torch.bmm(weighted.transpose(1, 2), flat[:, row])
-                grad_relation[k] += torch.einsum("dxr,dxr->r", towards, flat[:, column])
+                grad_relation[k] += (towards * flat[:, column]).sum((0, 1))
                 if grad_vectors is not None:
                     grad_vectors[:, column] += towards * diagonal
                     grad_vectors[:, row] += torch.bmm(weighted, flat[:, column] * diagonal)
@@ -241,7 +242,7 @@ def chunk_mentions(mention_counts: Sequence[int], max_mentions: int = 100) -> li
 
 def _pad_scores(entity_vectors: Tensor, pad: Tensor, pad_weights: Tensor) -> Tensor:
     """sum_k weight_ki e_ia^T R_k e_pad, [D, n, k]; pad [K, d] holds R_k e_pad, pad_weights [D, K, n]."""
-    return torch.einsum("dnar,drn->dna", entity_vectors @ pad.T, pad_weights)
+    return ((entity_vectors @ pad.T) @ pad_weights.transpose(1, 2).unsqueeze(-1)).squeeze(-1)
 
 
 def _check(relations: int, normalisation: str, inference: str, rounds: int, damping: float) -> None:
