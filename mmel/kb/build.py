@@ -134,7 +134,7 @@ def _load(db: sqlite3.Connection, entities: Iterable[Entity], popularity: Path) 
         while batch := list(enumerate(islice(stream, _BATCH), start)):
             rows = [tables.record_row(index, entity) for index, entity in batch]
             record_sum += sum(map(tables.record_digest, rows))
-            aliases = ((alias.name, index, alias.count) for index, entity in batch for alias in entity.aliases)
+            aliases = ((alias.name, index, float(alias.count)) for index, entity in batch for alias in entity.aliases)
             links = ((index, target) for index, entity in batch for target in dict.fromkeys(entity.links))
             db.execute("BEGIN")
             db.executemany(tables.INSERT_ENTITY, rows)

@@ -2,10 +2,10 @@
 
 ```
 DIR/kb.json            what it is (KbMeta), which data folder is current, the size of each of its files
-DIR/data-xxxxxxxx/     kb.sqlite, links.{indptr,indices,data}.npy, popularity.npy, vectors/NAME.{npy,json}
+DIR/kb-data-xxxxxxxx/  kb.sqlite, links.{indptr,indices,data}.npy, popularity.npy, vectors/NAME.{npy,json}
 ```
 A data folder is never changed once kb.json names it (only vectors are added), so readers may map it without locks.
-A writer fills `data-xxxxxxxx.incomplete`, renames it, then replaces kb.json: that one rename is the commit. Killed
+A writer fills `kb-data-xxxxxxxx.incomplete`, renames it, then replaces kb.json: that one rename is the commit. Killed
 before it, the old state stands; killed after it, the new one; what lies about is removed by the next writer.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import sqlite3
@@ -34,6 +35,8 @@ FILES = (DATABASE, POPULARITY, *LINKS)
 VECTORS = "vectors"
 _BUILD = "python -m mmel.kb build --entities kb.jsonl --out {folder}"
 _ATTEMPTS = 3
+_INCOMPLETE = ".incomplete"
+_DATA_FOLDER = re.compile(r"kb-data-[0-9a-f]{8}(\.incomplete)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ def _meta_text(folder: Path) -> str:
             raise InputError("is not UTF-8", file=path, remedy=f"build the base again: {build}") from error
     if not folder.exists():
         raise InputError("there is no such folder", file=folder, remedy=f"check the path, or build the base: {build}")
-    if folder.is_dir() and any(folder.glob("data-*")):
+    if folder.is_dir() and _data_folders(folder):
         raise InputError(
             "holds half a knowledge base: the build was stopped before it was done",
             file=folder,
@@ -147,6 +150,11 @@ def _manifest(folder: Path, text: str) -> Manifest:
     return manifest
 
 
+def _data_folders(folder: Path) -> list[Path]:
+    """The data folders, whole or not, in a base's folder, which may hold other things that are left alone."""
+    return [path for path in folder.glob("kb-data-*") if _DATA_FOLDER.fullmatch(path.name)]
+
+
 @contextmanager
 def new_state(folder: str | Path, wait: float = 0) -> Iterator[Path]:
     """Lock the base and yield an empty data folder to fill; it is removed unless `commit` took it.
@@ -158,9 +166,10 @@ def new_state(folder: str | Path, wait: float = 0) -> Iterator[Path]:
         raise InputError("is a file; a knowledge base is a folder", file=folder, remedy="name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder, wait):
-        for leftover in folder.glob("data-*.incomplete"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        data = folder / f"data-{secrets.token_hex(4)}.incomplete"
+        for leftover in _data_folders(folder):
+            if leftover.suffix == _INCOMPLETE:
+                shutil.rmtree(leftover, ignore_errors=True)
+        data = folder / f"kb-data-{secrets.token_hex(4)}{_INCOMPLETE}"
         data.mkdir()
         try:
             yield data
@@ -202,6 +211,6 @@ def commit(folder: str | Path, data: Path, meta: KbMeta, record_sum: int) -> Non
     with atomic_write(folder / META_FILE) as stream:
         json.dump(values, stream, indent=1, ensure_ascii=False)
         stream.write("\n")
-    for other in folder.glob("data-*"):
+    for other in _data_folders(folder):
         if other != current:
             shutil.rmtree(other, ignore_errors=True)

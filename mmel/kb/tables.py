@@ -104,6 +104,8 @@ def record_row(index: int, entity: Entity) -> tuple[Any, ...]:
 
     if not entity.id.strip():
         raise fail("has no id", "id", "give every entity an id")
+    if not 0 <= entity.popularity < 1 << 63:
+        raise fail(f"has popularity {entity.popularity}", "popularity", "a count is a number of 0 or more")
     aliases = []
     for alias in entity.aliases:
         if not alias.name.strip():

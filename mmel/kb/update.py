@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -101,9 +100,12 @@ def _store(db: sqlite3.Connection, entities: Iterable[Entity], count: int) -> tu
         if entity.id in seen:
             raise InputError(f"duplicate entity id '{entity.id}'", field="id", remedy="keep one record for each id")
         seen.add(entity.id)
-        old = db.execute(f"SELECT {tables.COLUMNS} FROM entities WHERE id = ?", (entity.id,)).fetchone()
-        row = tables.record_row(old[0] if old else count, entity)
+        row = tables.record_row(count, entity)
         digest = tables.record_digest(row)
+        old = db.execute(f"SELECT {tables.COLUMNS} FROM entities WHERE id = ?", (entity.id,)).fetchone()
+        if old:
+            row = (old[0], *row[1:])
+            digest = tables.record_digest(row)
         if old == row:
             unchanged += 1
             continue
@@ -157,9 +159,9 @@ def _store_names(db: sqlite3.Connection, changes: list[_Change], several_diction
 
 def _own_counts(changes: list[_Change], sids: dict[str, int]) -> Iterator[tuple[int, int, float]]:
     for change in changes:
-        counts: Counter[str] = Counter()
+        counts: dict[str, float] = {}
         for alias in change.after.aliases:
-            counts[alias.name] += alias.count  # type: ignore[assignment]  # the stubs know integer counts only
+            counts[alias.name] = counts.get(alias.name, 0.0) + alias.count
         for name, count in counts.items():
             yield sids[name], change.index, count
 

@@ -54,6 +54,13 @@ def test_a_name_an_entity_lists_twice_is_counted_once(tmp_path: Path) -> None:
     assert [(match.index, match.prior) for match in KnowledgeBase.open(tmp_path).lookup("x")] == [(0, 0.75), (1, 0.25)]
 
 
+def test_a_count_of_any_size(tmp_path: Path) -> None:
+    entities = [Entity("A", "A", aliases=(Alias("x", 10**30),)), Entity("B", "B", aliases=(Alias("x", 0.5),))]
+    build(entities, tmp_path)
+    assert list(KnowledgeBase.open(tmp_path)) == entities
+    assert [match.prior for match in KnowledgeBase.open(tmp_path).lookup("x")] == pytest.approx([1, 0.5e-30])
+
+
 def test_more_than_one_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmel.kb.build._BATCH", 7)
     monkeypatch.setattr("mmel.kb.build._LINK_BATCH", 5)
@@ -106,6 +113,7 @@ def test_npy_writer(tmp_path: Path) -> None:
         (Entity("N", "n", aliases=(Alias("n", -1),)), "alias 'n' has count -1"),
         (Entity("N", "n", aliases=(Alias("n", float("nan")),)), "alias 'n' has count nan"),
         (Entity("N", "half \ud800"), "half of a surrogate pair"),
+        (Entity("N", "n", popularity=1 << 63), "has popularity 9223372036854775808"),
     ],
 )
 def test_a_bad_record_leaves_the_old_base(
@@ -145,12 +153,12 @@ def test_no_base_half_a_base_and_a_damaged_one(tmp_path: Path, entities: tuple[E
     with pytest.raises(InputError, match=r"is no knowledge base: .*kb\.json"):
         KnowledgeBase.open(tmp_path)
     half = tmp_path / "half"
-    (half / "data-0000.incomplete").mkdir(parents=True)
+    (half / "kb-data-0123abcd.incomplete").mkdir(parents=True)
     with pytest.raises(InputError, match=r"half a knowledge base.*Remedy: build it again"):
         KnowledgeBase.open(half)
     build(entities, half)
     assert not list(half.glob("*.incomplete"))
-    (database,) = half.glob("data-*/kb.sqlite")
+    (database,) = half.glob("kb-data-*/kb.sqlite")
     os.truncate(database, 4096)
     with pytest.raises(InputError, match=r"damaged: this file has 4,096 bytes instead of"):
         KnowledgeBase.open(half)
@@ -175,11 +183,13 @@ def test_out_is_a_file(tmp_path: Path, entities: tuple[Entity, ...]) -> None:
 
 
 def test_other_files_in_the_folder_stay(tmp_path: Path, entities: tuple[Entity, ...]) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "data-2024").mkdir()
+    (tmp_path / "kb-data-old").mkdir()
     build(entities, tmp_path)
     build(entities[:2], tmp_path)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
-    assert len(list(tmp_path.glob("data-*"))) == 1
+    assert (tmp_path / "data-2024").is_dir()
+    (tmp_path / "kb-data-old").rmdir()
+    assert len(list(tmp_path.glob("kb-data-*"))) == 1
 
 
 def test_two_writers_do_not_meet(tmp_path: Path, entities: tuple[Entity, ...]) -> None:
@@ -252,7 +262,7 @@ def test_killed_at_any_step_leaves_the_old_base_or_the_new(
         assert kb.lookup("Mira")
         # What the killed writer left is no hindrance.
         build(entities[:1], folder)
-        assert len(list(folder.glob("data-*"))) == 1
+        assert len(list(folder.glob("kb-data-*"))) == 1
     assert outcomes[0] == before.content_hash
     assert outcomes[-1] == after.content_hash
 

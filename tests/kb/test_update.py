@@ -39,7 +39,7 @@ def test_new_and_updated(tmp_path: Path, entities: tuple[Entity, ...]) -> None:
     assert [index for index, _ in kb.search("captain")] == [1]
     assert kb.search("ledger")[0][0] == 6
     kb.check_lineage(first)
-    assert len(list(tmp_path.glob("data-*"))) == 1
+    assert len(list(tmp_path.glob("kb-data-*"))) == 1
 
 
 def test_the_same_again_changes_nothing(tmp_path: Path, entities: tuple[Entity, ...]) -> None:
@@ -85,7 +85,7 @@ def test_vectors_are_kept_and_known_to_be_old(tmp_path: Path, entities: tuple[En
     [
         ([Entity("N", "n"), Entity("N", "m")], "duplicate entity id 'N'"),
         ([Entity("N", "n", aliases=(Alias(" ", 1),))], "alias without a name"),
-        ([Entity("N", "half \udfff")], "surrogate"),
+        ([Entity("half \udfff", "n")], "surrogate"),
     ],
 )
 def test_bad_records_leave_the_base(
