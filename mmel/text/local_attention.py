@@ -10,7 +10,9 @@ from mmel.errors import ConfigError, InputError
 from mmel.text.masking import MASKED_SCORE, mask_scores, masked_softmax
 
 # Mentions whose context words are looked up at once: their vectors then stay in the processor's cache.
-CHUNK = 64
+CHUNK = 16
+# Distinct words of such mentions, in context lengths, up to which one product with all of them is the faster way.
+MOST_OVERLAP = 3
 
 
 class PriorCombiner(nn.Module):
@@ -107,18 +109,42 @@ class LocalAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Positions of the kept words and their u(w), [m, min(keep, w)] each, a few mentions at a time."""
         parts = []
-        queries = entities * self.attention
+        slots = None if table is None else words.new_empty(len(table))
         for start in range(0, max(len(entities), 1), CHUNK):
             rows = slice(start, start + CHUNK)
-            vectors = words[rows] if table is None else functional.embedding(words[rows], table)
-            relevance = mask_scores(_relevance(queries[rows], vectors, absent[rows]), word_mask[rows])
+            queries = entities[rows] * self.attention
+            relevance = _shared_relevance(queries, words[rows], absent[rows], table, slots)
+            relevance.masked_fill_(~word_mask[rows], MASKED_SCORE)
             parts.append(relevance.topk(min(self.keep, relevance.shape[-1]), dim=-1))
         return torch.cat([part.indices for part in parts]), torch.cat([part.values for part in parts])
 
 
+def _shared_relevance(
+    queries: Tensor, words: Tensor, absent: Tensor, table: Tensor | None, slots: Tensor | None
+) -> Tensor:
+    """u(w), [m, w], with each distinct word multiplied once where the mentions' contexts overlap, as in one document.
+
+    words [m, w, d], or indices [m, w] into `table`; slots [V] integers, a buffer of any content.
+    """
+    if table is None or slots is None:
+        return _relevance(queries, words, absent)
+    flat = words.flatten()
+    order = torch.arange(len(flat), device=flat.device)
+    slots[flat] = order
+    representative = slots[flat]
+    distinct = representative == order
+    vocabulary = flat[distinct]
+    if len(vocabulary) > words.shape[1] * MOST_OVERLAP:
+        return _relevance(queries, functional.embedding(words, table), absent)
+    scores = functional.linear(queries.flatten(0, 1), functional.embedding(vocabulary, table))
+    best = scores.view(*queries.shape[:2], -1).masked_fill_(absent, MASKED_SCORE).amax(1)
+    number = (distinct.cumsum(0) - 1)[representative].view(words.shape)
+    return best.gather(1, number)
+
+
 def _relevance(queries: Tensor, words: Tensor, absent: Tensor) -> Tensor:
     """u(w) = max over the present candidates of (A e)^T w, [m, w]; queries [m, k, d], words [m, w, d]."""
-    return torch.bmm(queries, words.transpose(1, 2)).masked_fill(absent, MASKED_SCORE).amax(1)
+    return torch.bmm(queries, words.transpose(1, 2)).masked_fill_(absent, MASKED_SCORE).amax(1)
 
 
 def _take(words: Tensor, positions: Tensor, table: Tensor | None) -> Tensor:
