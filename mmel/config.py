@@ -40,6 +40,10 @@ class CandidatesConfig(Section):
     fuzzy: bool = Field(default=True, description="look for similar names where a name is not in the knowledge base")
     keep_prior: int | None = Field(default=4, ge=0, description="of these, kept by prior; none: all")
     keep_context: int = Field(default=3, ge=0, description="of these, kept by context similarity")
+    annotations: bool = Field(
+        default=True,
+        description="count the training documents' links as a second prior dictionary (Gan et al. 2021, section 4.1)",
+    )
     graph_k: int = Field(default=0, ge=0, description="added by document-graph expansion, beyond the prior's; 0: off")
     total: int | None = Field(default=None, ge=1, description="most candidates a mention keeps in all; none: no limit")
 
@@ -73,7 +77,11 @@ class ModelConfig(Section):
     relations: int = Field(
         default=3, ge=1, description="latent relations K (Le & Titov 2018: 3 for ment-norm, 6 for rel-norm)"
     )
-    hidden: int = Field(default=100, ge=1, description="width of the score-combining network (Le & Titov 2018: 100)")
+    dim: int = Field(default=300, ge=1, description="d of entity and word vectors (Gan et al. 2021, section 5.1)")
+    match_dim: int = Field(default=64, ge=1, description="width of learned context matches and of mean-field relations")
+    hidden: int = Field(default=128, ge=1, description="width of the network that joins the score columns")
+    passes: int = Field(default=2, ge=0, description="mean-field passes over the document; 0: local scores decide")
+    input_dropout: float = Field(default=0.2, ge=0, lt=1, description="of encoder vectors")
     dropout: float = Field(
         default=0.3, ge=0, lt=1, description="probability of dropping a unit (Gan et al. 2021, section 5.1)"
     )
@@ -128,6 +136,11 @@ class TrainConfig(Section):
     )
     margin: float = Field(
         default=0.01, ge=0, description="margin of the ranking loss, gamma (Gan et al. 2021, section 5.1)"
+    )
+    schedule: Literal["threshold", "cosine"] = Field(
+        default="threshold",
+        description="threshold lowers the rate once at lower_at_f1 (Gan et al. 2021, section 5.1); cosine warms up over "
+        "100 steps and falls to a twentieth over all epochs",
     )
     patience: int = Field(default=5, ge=1, description="epochs without a better validation F1 before stopping")
     batch_pairs: int = Field(

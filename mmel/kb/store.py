@@ -247,6 +247,11 @@ class KnowledgeBase:
         """The names that `vectors` knows, sorted."""
         return vectors.names(self._data)
 
+    @cached_property
+    def in_degree(self) -> np.ndarray:
+        """Entities of the base that link to each entity, int64 `[n]`."""
+        return np.bincount(self.links.indices, minlength=len(self))
+
     # -- names
 
     def lookup(self, surface: str, k: int | None = 30, fuzzy: bool = True, threshold: float = 0.8) -> list[Match]:

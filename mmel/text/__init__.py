@@ -1,1 +1,1 @@
-"""Textual scorers: local attention, MulRel, belief propagation and their losses."""
+"""Textual entity linking: scorer columns, and the network that joins them over a document."""

@@ -1,0 +1,150 @@
+"""The composed model: documents in, linked documents out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmel.candidates.annotations import AnnotationCounts
+from mmel.config import Config
+from mmel.document import NIL, Document, Link, LinkedDocument, ScoredCandidate
+from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
+from mmel.errors import InputError
+from mmel.kb import KnowledgeBase
+from mmel.text.batch import iterate_batches
+from mmel.text.model import TextModel
+from mmel.text.prepare import Selection, TextInputs, TextPreparer
+from mmel.training.checkpoint import load_module, load_tensors
+from mmel.training.run import RunFolder, read_json
+
+MAX_MENTIONS = 100  # a longer document is joined in pieces of this many mentions
+
+
+class Linker:
+    """Links the textual mentions of documents to entities of one knowledge base.
+
+    Example:
+        >>> linker = Linker.from_pretrained("runs/sample-0")        # doctest: +SKIP
+        >>> for linked in linker.link(documents): print(linked.text_links[0].entity)  # doctest: +SKIP
+    """
+
+    def __init__(self, config: Config, preparer: TextPreparer, model: TextModel, device: torch.device) -> None:
+        self.config, self.preparer, self.device = config, preparer, device
+        self.model = model.to(device).eval()
+
+    @property
+    def kb(self) -> KnowledgeBase:
+        return self.preparer.kb
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, kb: KnowledgeBase | None = None, check_kb: bool = True) -> Linker:
+        """Open the linker of a run folder.
+
+        Args:
+            kb: the knowledge base to link to; None opens the run's own where it was.
+            check_kb: refuse a base that is not the run's own or a later revision of it. Off where a dataset brings its
+                candidates: then the base is only their titles, links and in-links.
+        """
+        run = RunFolder(Path(path))
+        if not run.model_file.is_file():
+            raise InputError(
+                "holds no trained model", file=run.path, remedy="name the run folder of `python -m mmel.train`"
+            )
+        config = Config.load(run.config_file)
+        where, meta = run.kb()
+        if kb is None:
+            kb = KnowledgeBase.open(where)
+        if check_kb:
+            kb.check_lineage(meta)
+        tensors, state = load_tensors(run.model_file)
+        annotations = None
+        if run.annotations_file.is_file():
+            rows = read_json(run.annotations_file, "train again with --restart")
+            annotations = AnnotationCounts.from_state([(n, e, c) for n, e, c in rows], kb)
+        preparer = make_preparer(config, kb, annotations)
+        if state["encoder"] != preparer.encoder.encoder.id:
+            raise InputError(
+                f"the model was trained on vectors of '{state['encoder']}', this encoder is "
+                f"'{preparer.encoder.encoder.id}'",
+                file=run.model_file,
+                remedy="install the same encoder weights, or train again",
+            )
+        empty = torch.zeros(len(state["columns"]))
+        model = TextModel(config.model, len(empty), preparer.encoder.encoder.dim, empty, empty)
+        load_module(model, tensors, run.model_file)
+        return cls(config, preparer, model, pick_device(config.device))
+
+    def link(self, documents: Iterable[Document], documents_per_batch: int = 64) -> Iterator[LinkedDocument]:
+        """Yield the documents in order, each with one link per textual mention."""
+        stream = iter(documents)
+        while batch := list(islice(stream, documents_per_batch)):
+            yield from self.link_prepared(self.preparer(batch))
+
+    def link_prepared(self, inputs: TextInputs) -> Iterator[LinkedDocument]:
+        """Links of documents that the preparer has seen."""
+        links = _links(inputs, self.scores(inputs), self.kb)
+        for d, document in enumerate(inputs.table.documents):
+            rows = slice(inputs.table.first[d], inputs.table.first[d + 1])
+            yield LinkedDocument(document, tuple(links[rows]), meta={"kb": self.kb.meta.content_hash[:12]})
+
+    def scores(self, inputs: TextInputs) -> np.ndarray:
+        """`[M, K]` float32 final scores, very low at pads."""
+        return predict(self.model, inputs, self.config.train.batch_pairs, self.device)
+
+
+def predict(model: TextModel, inputs: TextInputs, max_pairs: int, device: torch.device) -> np.ndarray:
+    """`[M, K]` float32 scores of the model's last stage."""
+    out = np.full(inputs.candidates.ids.shape, -1e9, np.float32)
+    with torch.inference_mode():
+        for batch in iterate_batches(inputs, max_pairs, MAX_MENTIONS, model.attention is not None):
+            out[batch.rows] = model(batch.to(device))[-1].float().cpu().numpy()
+    return out
+
+
+def make_preparer(
+    config: Config,
+    kb: KnowledgeBase,
+    annotations: AnnotationCounts | None,
+    on_batch: Callable[[int], None] | None = None,
+) -> TextPreparer:
+    """The preparer that a config describes."""
+    encoder = TransformerEncoder(config.encoder.name, max_tokens=config.encoder.max_tokens)
+    rule = config.candidates
+    return TextPreparer(
+        kb,
+        CachedTextEncoder(encoder, config.encoder.cache),
+        config.model.scorers,
+        Selection(rule.prior_k, rule.keep_prior, rule.keep_context, rule.graph_k),
+        annotations,
+        config.model.window,
+        config.model.context_words,
+        on_batch,
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is cuda where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _links(inputs: TextInputs, scores: np.ndarray, kb: KnowledgeBase) -> list[Link]:
+    mask = inputs.candidates.mask
+    shifted = np.where(mask, scores - scores.max(1, keepdims=True), -np.inf)
+    weight = np.exp(shifted)
+    probability = weight / np.maximum(weight.sum(1, keepdims=True), 1e-30)
+    order = np.argsort(-np.where(mask, probability, -1), axis=1, kind="stable")
+    unique = np.unique(inputs.candidates.ids[mask])
+    names = dict(zip(unique.tolist(), kb.ids(unique), strict=True))
+    links = []
+    for i, count in enumerate(mask.sum(1).tolist()):
+        columns = order[i, :count].tolist()
+        ids, prior, p = inputs.candidates.ids[i], inputs.candidates.prior[i], probability[i]
+        ranked = tuple(ScoredCandidate(names[int(ids[c])], float(p[c]), float(prior[c])) for c in columns)
+        links.append(Link(ranked[0].entity, ranked[0].score, ranked) if ranked else Link(NIL, 0.0))
+    return links

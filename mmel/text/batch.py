@@ -1,0 +1,150 @@
+"""Minibatches of whole documents as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmel.candidates.graph import dense
+from mmel.text.mulrel import bucket_documents, chunk_mentions
+from mmel.text.prepare import TextInputs
+
+
+@dataclass(frozen=True)
+class LinkEdges:
+    """The candidate graph of a batch: E edges between candidate cells and hubs (see CandidateGraph).
+
+    `cell` indexes the batch's `[m * k]` cells; the slots are dense within the batch. `share` is one over the number
+    of mentions that share the edge's name and hub.
+    """
+
+    cell: Tensor
+    doc_slot: Tensor
+    group_slot: Tensor
+    sentence_slot: Tensor
+    sentence_group_slot: Tensor
+    share: Tensor
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """m mentions of some documents, k candidates each.
+
+    Attributes:
+        rows: `[m]` row of each mention in its `TextInputs`.
+        place: `[D, n]` which of the m mentions stands at each place of each document piece, -1 pads.
+        features: `[m, k, F]`; mask `[m, k]`; gold `[m]` column or -1; log_prior `[m, k]`.
+        entities: `[m, k, 2 * d]` title and text vectors of the candidates.
+        views: `[m, V, d]` contexts; words `[m, W, d]` context tokens with word_mask `[m, W]` (W = 0 when unused).
+        sentence, group: `[m]` ids; position `[m]` of the mention in its document.
+        same_name, same_doc: `[m * k]` slots shared by cells of one entity under one name, and in one document.
+    """
+
+    rows: np.ndarray
+    place: Tensor
+    features: Tensor
+    mask: Tensor
+    gold: Tensor
+    log_prior: Tensor
+    entities: Tensor
+    views: Tensor
+    words: Tensor
+    word_mask: Tensor
+    sentence: Tensor
+    group: Tensor
+    position: Tensor
+    same_name: Tensor
+    same_doc: Tensor
+    edges: LinkEdges
+
+    def to(self, device: torch.device) -> TextBatch:
+        """The batch on a device."""
+        if device.type == "cpu":
+            return self
+        moved = {f.name: _moved(getattr(self, f.name), device) for f in fields(self)}
+        return replace(self, **moved)
+
+
+def _moved(value: object, device: torch.device) -> object:
+    if isinstance(value, LinkEdges):
+        return LinkEdges(*(getattr(value, f.name).to(device) for f in fields(value)))
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+def plan_batches(
+    inputs: TextInputs, max_pairs: int, max_mentions: int, order: np.random.Generator | None = None
+) -> list[list[tuple[int, int]]]:
+    """Batches of document pieces as mention ranges `(first, end)`, bounded by `D * n_max ** 2 <= max_pairs`.
+
+    `order` mixes which documents of like size meet; None keeps their order.
+    """
+    first = inputs.table.first
+    pieces = [(int(first[d]) + a, int(first[d]) + b) for d, a, b in chunk_mentions(np.diff(first).tolist(), max_mentions)]
+    if order is not None:
+        pieces = [pieces[i] for i in order.permutation(len(pieces))]
+    return [[pieces[i] for i in batch] for batch in bucket_documents([b - a for a, b in pieces], max_pairs)]
+
+
+def make_batch(inputs: TextInputs, pieces: Sequence[tuple[int, int]], with_words: bool = True) -> TextBatch:
+    """Tensors of the mentions in `pieces` (mention ranges, each within one document)."""
+    rows = np.concatenate([np.arange(a, b) for a, b in pieces])
+    width = max(b - a for a, b in pieces)
+    place = np.full((len(pieces), width), -1, np.int64)
+    at = 0
+    for i, (a, b) in enumerate(pieces):
+        place[i, : b - a] = np.arange(at, at + b - a)
+        at += b - a
+    table, candidates = inputs.table, inputs.candidates
+    ids, mask = candidates.ids[rows], candidates.mask[rows]
+    slot = inputs.slot[rows]
+    words = inputs.context.words[rows] if with_words else np.full((len(rows), 0), -1, np.int64)
+    return TextBatch(
+        rows=rows,
+        place=torch.from_numpy(place),
+        features=torch.from_numpy(inputs.features[rows]),
+        mask=torch.from_numpy(mask),
+        gold=torch.from_numpy(inputs.gold[rows]),
+        log_prior=torch.from_numpy(np.log(candidates.prior[rows] + 1e-4)),
+        entities=torch.from_numpy(np.concatenate([inputs.titles[slot], inputs.entities[slot]], -1)).float(),
+        views=torch.from_numpy(inputs.context.views[rows]),
+        words=torch.from_numpy(inputs.context.tokens[np.maximum(words, 0)]).float(),
+        word_mask=torch.from_numpy(words >= 0),
+        sentence=torch.from_numpy(table.sentence[rows]),
+        group=torch.from_numpy(table.surface_group[rows]),
+        position=torch.from_numpy(rows - table.first[table.doc[rows]]),
+        same_name=_shared(table.surface_group[rows], ids),
+        same_doc=_shared(table.doc[rows], ids),
+        edges=_edges(inputs, rows),
+    )
+
+
+def iterate_batches(
+    inputs: TextInputs, max_pairs: int, max_mentions: int, with_words: bool = True
+) -> Iterator[TextBatch]:
+    """All mentions of `inputs` in batches, one after the other."""
+    for pieces in plan_batches(inputs, max_pairs, max_mentions):
+        yield make_batch(inputs, pieces, with_words)
+
+
+def _shared(owner: np.ndarray, ids: np.ndarray) -> Tensor:
+    """`[m * k]` dense slots of (owner, entity); all pads share one slot."""
+    stride = int(ids.max(initial=0)) + 1
+    return torch.from_numpy(dense(np.where(ids >= 0, owner[:, None] * stride + ids, -1).ravel()))
+
+
+def _edges(inputs: TextInputs, rows: np.ndarray) -> LinkEdges:
+    graph, k = inputs.graph, inputs.candidates.ids.shape[1]
+    low = np.searchsorted(graph.mention, rows, side="left")
+    high = np.searchsorted(graph.mention, rows, side="right")
+    count = high - low
+    local = np.repeat(np.arange(len(rows)), count)
+    edge = np.arange(len(local)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(low, count)
+    slots = (graph.doc_slot, graph.group_slot, graph.sentence_slot, graph.sentence_group_slot)
+    doc, group, sentence, sentence_group = (torch.from_numpy(dense(slot[edge])) for slot in slots)
+    cell = torch.from_numpy(local * k + graph.cell[edge] % k)
+    share = torch.from_numpy(1 / graph.group_size[edge])
+    return LinkEdges(cell, doc, group, sentence, sentence_group, share)

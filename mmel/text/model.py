@@ -1,0 +1,267 @@
+"""The text model: scorer columns to local scores, then a joint decision over each document.
+
+Local: every scorer that is on contributes columns; a small network turns a candidate's columns, absolute and relative
+to its best rival, into a local score psi. Joint: either MulRel with loopy belief propagation (Le & Titov 2018), or a
+few mean-field passes in which a candidate sees, under the current beliefs, its neighbours through K latent relations,
+KB links and coreferent names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mmel.config import ModelConfig
+from mmel.text.batch import LinkEdges, TextBatch
+from mmel.text.context import VIEWS
+from mmel.text.local_attention import LocalAttention
+from mmel.text.masking import MASKED_SCORE, mask_scores, masked_softmax
+from mmel.text.mulrel import MulRel
+
+_MENTION_VIEWS = ("left", "mention", "right")
+_PAIR_COLUMNS = 4  # same sentence, same name, distance, neighbours
+_LINK_COLUMNS, _NAME_COLUMNS = 4, 3
+
+
+class TextModel(nn.Module):
+    """Scores the candidates of the mentions of a batch of documents.
+
+    Args:
+        config: which scorers are on, sizes and inference.
+        columns: number of static feature columns F. dim: d of the text encoder.
+        mean, scale: `[F]` standardisation of the columns, fitted on training candidates.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: ModelConfig, columns: int, dim: int, mean: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", scale)
+        on = set(config.scorers)
+        self.entity = nn.Linear(2 * dim, config.dim)
+        extra = 0
+        self.attention: LocalAttention | None = None
+        if "local_attention" in on:
+            self.attention = LocalAttention(config.dim, config.attention_words)
+            self.word = nn.Linear(dim, config.dim)
+            extra += 1
+        self.match: ContextMatch | None = None
+        if "context" in on:
+            self.match = ContextMatch(dim, config.match_dim, config.input_dropout)
+            extra += self.match.columns
+        self.local = LocalScorer(2 * (columns + extra), config.hidden, config.dropout)
+        self.joint: MulRel | MeanFieldPasses | None = None
+        if config.inference == "lbp" and "mulrel" in on:
+            self.joint = MulRel(
+                config.dim,
+                len(_MENTION_VIEWS) * dim,
+                relations=config.relations,
+                normalisation=config.normalisation,
+                rounds=config.lbp_rounds,
+                damping=config.lbp_damping,
+                dropout=config.dropout,
+                log_beliefs=True,
+            )
+        elif config.passes and on & {"mulrel", "link_coherence", "coreference"}:
+            self.joint = MeanFieldPasses(config, dim)
+
+    def forward(self, batch: TextBatch) -> list[Tensor]:
+        """Scores `[m, k]` after each stage, the last one decides; `MASKED_SCORE` at pads.
+
+        Training weighs all stages, so that the local scores stay good beliefs to start from.
+        """
+        x = (batch.features - self.mean) / self.scale
+        parts = [x.clamp(-8, 8)]
+        raw = functional.dropout(batch.entities, self.config.input_dropout, self.training)
+        entity = torch.tanh(self.entity(raw))
+        if self.attention is not None:
+            words = torch.tanh(self.word(batch.words))
+            score = self.attention(entity, words, batch.word_mask, batch.mask)
+            parts.append(torch.where(batch.mask, score, 0).unsqueeze(-1) / self.config.dim**0.5)
+        if self.match is not None:
+            parts.append(self.match(batch.views, raw))
+        columns = with_rivals(torch.cat(parts, -1), batch.mask)
+        psi, hidden = self.local(columns, batch.mask)
+        if self.joint is None:
+            return [psi]
+        if isinstance(self.joint, MulRel):
+            return [psi, self._propagate(self.joint, psi, entity, batch)]
+        return [psi, *self.joint(psi, hidden, raw, batch)]
+
+    def _propagate(self, mulrel: MulRel, psi: Tensor, entity: Tensor, batch: TextBatch) -> Tensor:
+        present = batch.place >= 0
+        at = batch.place.clamp(min=0)
+        mentions = torch.cat([batch.views[:, VIEWS.index(v)] for v in _MENTION_VIEWS], -1)
+        scores = mulrel(psi[at], entity[at], mentions[at], batch.log_prior[at], present, batch.mask[at])
+        out = torch.full_like(psi, MASKED_SCORE)
+        out[at[present]] = scores[present]
+        return out
+
+
+class LocalScorer(nn.Module):
+    """A two-layer network with a residual: columns `[m, k, c]` -> psi `[m, k]` and hidden state `[m, k, h]`."""
+
+    def __init__(self, columns: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.Linear(columns, hidden)
+        self.second = nn.Linear(hidden, hidden)
+        self.out = nn.Linear(hidden, 1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, columns: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = functional.relu(self.first(self.dropout(columns)))
+        hidden = hidden + functional.relu(self.second(self.dropout(hidden)))
+        return mask_scores(self.out(self.dropout(hidden)).squeeze(-1), mask), hidden
+
+
+class ContextMatch(nn.Module):
+    """Learned similarities of a mention's views with a candidate's vectors, `[m, k, columns]`.
+
+    One bilinear score a view, the elementwise products of a joint projection, and the projected candidate itself, from
+    which the scorer learns what kind of entity the corpus likes.
+    """
+
+    def __init__(self, dim: int, size: int, dropout: float) -> None:
+        super().__init__()
+        self.views = nn.ModuleList(nn.Linear(dim, size) for _ in VIEWS)
+        self.candidate, self.product, self.kind = (nn.Linear(2 * dim, size) for _ in range(3))
+        self.dropout = nn.Dropout(dropout)
+        self.columns = len(VIEWS) + 2 * size
+
+    def forward(self, views: Tensor, candidates: Tensor) -> Tensor:
+        seen = self.dropout(views)
+        projected = torch.stack([layer(seen[:, i]) for i, layer in enumerate(self.views)], 1)
+        bilinear = self.candidate(candidates) @ projected.transpose(1, 2) / projected.shape[-1] ** 0.5
+        product = projected.mean(1, keepdim=True) * self.product(candidates)
+        return torch.cat([bilinear, product, torch.tanh(self.kind(candidates))], -1)
+
+
+class MeanFieldPasses(nn.Module):
+    """Passes of belief over a document: each corrects psi by what the current beliefs of other mentions support.
+
+    Support of a candidate: e^T R_k sum_j alpha_ijk E_q[e_j] for K latent relations (`mulrel`), beliefs that meet it in a
+    KB link, over document and sentence (`link_coherence`), and beliefs in itself under the same or another name
+    (`coreference`). alpha is the ment-norm attention of Eq. 3, with learned biases for sentence, name and distance.
+    """
+
+    def __init__(self, config: ModelConfig, dim: int) -> None:
+        super().__init__()
+        on = set(config.scorers)
+        self.relations = config.relations if "mulrel" in on else 0
+        self.links, self.names = "link_coherence" in on, "coreference" in on
+        size = config.match_dim
+        if self.relations:
+            self.entity = nn.Linear(2 * dim, size)
+            self.mention = nn.Linear(len(_MENTION_VIEWS) * dim, size)
+            self.relation = nn.Parameter(torch.randn(self.relations, size) * 0.1)
+            self.mention_relation = nn.Parameter(torch.randn(self.relations, size) * 0.1)
+            self.bias = nn.Parameter(torch.zeros(self.relations, _PAIR_COLUMNS))
+        support = self.relations + _LINK_COLUMNS * self.links + _NAME_COLUMNS * self.names
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(config.hidden + 2 * support + 1, 64),
+                nn.ReLU(),
+                nn.Dropout(config.dropout / 2),
+                nn.Linear(64, 1),
+            )
+            for _ in range(config.passes)
+        )
+
+    def forward(self, psi: Tensor, hidden: Tensor, candidates: Tensor, batch: TextBatch) -> list[Tensor]:
+        """psi `[m, k]`, hidden `[m, k, h]`, candidates `[m, k, 2 d]` -> scores `[m, k]` of every pass."""
+        entity = torch.tanh(self.entity(candidates)) if self.relations else None
+        alpha = self._attention(batch) if self.relations else None
+        scores, out = psi, []
+        for stage in self.stages:
+            q = masked_softmax(scores, batch.mask, -1)
+            support = []
+            if entity is not None and alpha is not None:
+                support.append(self._related(q, entity, alpha, batch))
+            if self.links:
+                support.append(_linked(q, batch.edges))
+            if self.names:
+                support.append(_named(q, batch))
+            columns = with_rivals(torch.cat(support, -1), batch.mask)
+            scores = mask_scores(psi + stage(torch.cat([hidden, columns, q.unsqueeze(-1)], -1)).squeeze(-1), batch.mask)
+            out.append(scores)
+        return out
+
+    def _attention(self, batch: TextBatch) -> Tensor:
+        """alpha `[D, K, n, n]`, rows sum to 1 over other mentions of the document (0 where there is none)."""
+        views = torch.cat([batch.views[:, VIEWS.index(v)] for v in _MENTION_VIEWS], -1)
+        at, present = batch.place.clamp(min=0), batch.place >= 0
+        f = torch.tanh(self.mention(views))[at]
+        scores = torch.einsum("dis,ks,djs->dkij", f, self.mention_relation, f) / f.shape[-1] ** 0.5
+        sentence, group, position = batch.sentence[at], batch.group[at], batch.position[at].float()
+        distance = (position.unsqueeze(2) - position.unsqueeze(1)).abs()
+        pairs = (
+            (sentence.unsqueeze(2) == sentence.unsqueeze(1)).float(),
+            (group.unsqueeze(2) == group.unsqueeze(1)).float(),
+            -torch.log1p(distance / 3),
+            (distance == 1).float(),
+        )
+        scores = scores + torch.einsum("kc,cdij->dkij", self.bias, torch.stack(pairs))
+        other = ~torch.eye(at.shape[1], dtype=torch.bool, device=at.device)
+        allowed = (present.unsqueeze(1) & present.unsqueeze(2) & other).unsqueeze(1)
+        return masked_softmax(scores, allowed.expand_as(scores), -1)
+
+    def _related(self, q: Tensor, entity: Tensor, alpha: Tensor, batch: TextBatch) -> Tensor:
+        at, present = batch.place.clamp(min=0), batch.place >= 0
+        expected = torch.einsum("mk,mks->ms", q, entity)[at] * present.unsqueeze(-1)
+        around = torch.einsum("dkij,djs->diks", alpha, expected)
+        mine = torch.zeros(len(q), *around.shape[2:], dtype=q.dtype, device=q.device)
+        mine = mine.index_copy(0, at[present], around[present])
+        return torch.einsum("mcs,ks,mks->mck", entity, self.relation, mine)
+
+
+def with_rivals(columns: Tensor, mask: Tensor) -> Tensor:
+    """`[m, k, 2 c]`: columns, and their distance to the mention's best candidate in that column; 0 at pads."""
+    inside = mask.unsqueeze(-1)
+    best = columns.masked_fill(~inside, -1e4).amax(1, keepdim=True)
+    return torch.cat([columns, (columns - best).clamp(-8, 0)], -1) * inside
+
+
+def _linked(q: Tensor, edges: LinkEdges) -> Tensor:
+    """`[m, k, 4]`: beliefs that other names send over shared hubs, sum and best hub, over document and sentence."""
+    sent = q.reshape(-1)[edges.cell]
+    shared = sent * edges.share
+    columns = []
+    for own, everywhere, value in (
+        (edges.group_slot, edges.doc_slot, shared),
+        (edges.sentence_group_slot, edges.sentence_slot, sent),
+    ):
+        received = (_total(value, everywhere)[everywhere] - _total(value, own)[own]).clamp(min=0)
+        flat = torch.zeros(q.numel(), dtype=q.dtype, device=q.device)
+        columns += [
+            flat.index_add(0, edges.cell, received),
+            flat.scatter_reduce(0, edges.cell, received, "amax", include_self=True),
+        ]
+    return torch.log1p(torch.stack(columns, -1)).reshape(*q.shape, _LINK_COLUMNS)
+
+
+def _named(q: Tensor, batch: TextBatch) -> Tensor:
+    """`[m, k, 3]`: belief in the same entity: mean under this name, sum under other names, mean at other mentions."""
+    flat = torch.where(batch.mask, q, 0).reshape(-1)
+    name = _total(flat, batch.same_name)[batch.same_name]
+    document = _total(flat, batch.same_doc)[batch.same_doc]
+    count = torch.bincount(batch.same_name)[batch.same_name].to(q.dtype)
+    columns = [name / count, (document - name).clamp(min=0), (name - flat).clamp(min=0) / (count - 1).clamp(min=1)]
+    return torch.log1p(torch.stack(columns, -1)).reshape(*q.shape, _NAME_COLUMNS)
+
+
+def _total(values: Tensor, slots: Tensor) -> Tensor:
+    size = int(slots.max()) + 1 if len(slots) else 0
+    return torch.zeros(size, dtype=values.dtype, device=values.device).index_add(0, slots, values)
+
+
+def standardisation(features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and scale `[F]` of the candidates' columns `[.., F]`; a constant column gets scale 1."""
+    rows = torch.cat([f.reshape(-1, f.shape[-1]) for f in features])
+    scale = rows.std(0) if len(rows) > 1 else torch.ones(rows.shape[1])
+    return rows.mean(0), torch.where(scale > 1e-3, scale, torch.ones_like(scale)).clamp(min=0.05)

@@ -1,0 +1,235 @@
+"""From documents to what the text model reads: mentions, candidates in three steps, contexts, scorer columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mmel.candidates import CandidateGenerator, Candidates, MentionTable
+from mmel.candidates.annotations import AnnotationCounts
+from mmel.candidates.graph import CandidateGraph, hubs_of
+from mmel.document import Document, Entity
+from mmel.encoders.text import CachedTextEncoder
+from mmel.kb import KnowledgeBase
+from mmel.text.context import MentionContext, encode_context
+from mmel.text.features import Prepared, compute
+
+LINKED_TITLES = 16  # linked entities whose titles the encoder reads with an entity
+_CHUNK = 1 << 17  # cells whose vectors are in memory at a time
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How many candidates each step keeps; see `CandidatesConfig`."""
+
+    prior_k: int | None = 30
+    keep_prior: int = 4
+    keep_context: int = 3
+    graph_k: int = 0
+
+
+@dataclass(frozen=True)
+class TextInputs:
+    """What the text model reads for M mentions, K candidates each.
+
+    Attributes:
+        features: `[M, K, F]` float32 scorer columns; `feature_names` names them.
+        entities: `[U, d]` float16 vectors of the distinct candidates, `slot` `[M, K]` indexes them.
+        gold: `[M]` column of the gold candidate, -1 where there is none.
+        recall: candidate recall after each step, by its name.
+    """
+
+    table: MentionTable
+    candidates: Candidates
+    graph: CandidateGraph
+    context: MentionContext
+    features: np.ndarray
+    feature_names: list[str]
+    titles: np.ndarray
+    entities: np.ndarray
+    slot: np.ndarray
+    gold: np.ndarray
+    recall: dict[str, float]
+
+
+class TextPreparer:
+    """Turns documents into `TextInputs` for one knowledge base and one text encoder.
+
+    Args:
+        scorers: names of the scorers whose columns are computed.
+        annotations: counts of training annotations, the second prior dictionary; None for one dictionary.
+        window, context_words: see `encode_context`.
+    """
+
+    def __init__(
+        self,
+        kb: KnowledgeBase,
+        encoder: CachedTextEncoder,
+        scorers: Sequence[str],
+        selection: Selection,
+        annotations: AnnotationCounts | None = None,
+        window: int = 6,
+        context_words: int = 100,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> None:
+        self.kb, self.encoder, self.scorers, self.selection = kb, encoder, tuple(scorers), selection
+        self.annotations, self.window, self.context_words = annotations, window, context_words
+        self.on_batch = on_batch
+
+    def __call__(self, documents: Sequence[Document], leave_out: bool = False) -> TextInputs:
+        """Prepare a batch of documents.
+
+        Args:
+            leave_out: the documents are those the annotations were counted on; each mention then sees the counts
+                without its own document's.
+        """
+        table = MentionTable.of(documents, self.kb)
+        listed = CandidateGenerator(self.kb, self.selection.prior_k)(table)
+        if self.annotations is not None:
+            listed = self._average(table, listed, self.annotations, leave_out)
+        recall = {f"prior {self.selection.prior_k or 'all'}": listed.recall(table.gold)}
+        context = encode_context(table, self.encoder, self.window, self.context_words, self.on_batch)
+        candidates, linked, recall_steps = self._select(table, listed, context)
+        unique, slot = np.unique(candidates.ids, return_inverse=True)
+        if len(unique) and unique[0] < 0:  # pads share slot 0 with a real entity; the mask keeps them apart
+            unique, slot = unique[1:], np.maximum(slot - 1, 0)
+        titles = self.kb.titles(unique)
+        data = Prepared(
+            table=table,
+            candidates=candidates,
+            kb=self.kb,
+            graph=CandidateGraph.of(table, candidates, self.kb),
+            context=context,
+            unique=unique,
+            slot=slot.reshape(candidates.ids.shape),
+            titles=titles,
+            title_vectors=self.encoder.sentence_vectors(titles, self.on_batch),
+            text_vectors=self.encoder.sentence_vectors(entity_texts(unique, self.kb), self.on_batch),
+            linked=np.stack(linked, -1),
+            annotations=self.annotations,
+            leave_out=leave_out,
+        )
+        features, names = compute(data, self.scorers)
+        return TextInputs(
+            table=table,
+            candidates=candidates,
+            graph=data.graph,
+            context=context,
+            features=features,
+            feature_names=names,
+            titles=data.title_vectors,
+            entities=data.text_vectors,
+            slot=data.slot,
+            gold=candidates.gold_position(table.gold),
+            recall=recall | recall_steps,
+        )
+
+    def _average(
+        self, table: MentionTable, listed: Candidates, annotations: AnnotationCounts, leave_out: bool
+    ) -> Candidates:
+        """p(e|m) averaged over the dictionaries that know the name, as in section 4.1 of Gan et al. 2021."""
+        pair, name, _ = annotations.columns(table, listed.ids, leave_out)
+        averaged = np.where(name > 0, (listed.prior + pair / np.maximum(name, 1)) / 2, listed.prior)
+        averaged = np.where(listed.mask, averaged, 0).astype(np.float32)
+        order = np.argsort(np.where(listed.mask, -averaged, 1), axis=1, kind="stable")
+        return replace(listed, prior=averaged).take(order)
+
+    def _select(
+        self, table: MentionTable, listed: Candidates, context: MentionContext
+    ) -> tuple[Candidates, list[np.ndarray], dict[str, float]]:
+        """The candidates kept, best prior first; their cosines with linked entities `[M, K]`; recall after each step."""
+        rule, mask = self.selection, listed.mask
+        similarity, linked = self._similarities(listed, context)
+        nothing = np.full(listed.ids.shape, np.iinfo(np.int32).max)
+        by_prior = np.where(mask, np.arange(mask.shape[1]), nothing)
+        keep = mask & (by_prior < rule.keep_prior)
+        recall = {f"{rule.keep_prior} by prior": _recall(listed, table.gold, keep)}
+        for column in (similarity, *linked) if rule.graph_k else (similarity,):
+            rest = np.where(mask & ~keep, -column, np.inf)
+            keep |= mask & (_rank(rest) < rule.keep_context) & np.isfinite(rest)
+        recall[f"+ {rule.keep_context} by context"] = _recall(listed, table.gold, keep)
+        if rule.graph_k:
+            graph = CandidateGraph.of(table, listed, self.kb)
+            vote = mask * np.log(np.maximum(len(self.kb), 2) / np.maximum(mask.sum(1, keepdims=True), 1))
+            sentence = graph.shared(graph.support(vote, "sentence"), table, listed)
+            for support in (graph.support(vote), sentence):
+                rest = np.where(mask & ~keep & (support > 0), -support, np.inf)
+                keep |= (_rank(rest) < rule.graph_k) & np.isfinite(rest)
+            recall[f"+ {rule.graph_k} by document graph"] = _recall(listed, table.gold, keep)
+        width = max(int(keep.sum(1).max(initial=0)), 1)
+        order = np.argsort(np.where(keep, by_prior, nothing), axis=1, kind="stable")[:, :width]
+        return _cut(listed, keep).take(order), [np.take_along_axis(column, order, 1) for column in linked], recall
+
+    def _similarities(self, listed: Candidates, context: MentionContext) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Cosines of the surroundings with each candidate's text, and with the text of its main neighbour."""
+        cells = np.flatnonzero(listed.mask.ravel())
+        mention = cells // listed.ids.shape[1]
+        entity = listed.ids.ravel()[cells]
+        main = main_neighbour(entity, self.kb)
+        unique, slot = np.unique(np.concatenate([entity, main]), return_inverse=True)
+        vectors = self.encoder.sentence_vectors(entity_texts(unique, self.kb), self.on_batch)
+        views = {name: context.view(name) for name in ("window", "sentence", "document")}
+        own, neighbour = slot[: len(cells)], slot[len(cells) :]
+        similarity = (
+            _dots(views["window"], mention, vectors, own) + _dots(views["sentence"], mention, vectors, own)
+        ) / 2
+        linked = [_dots(views[name], mention, vectors, neighbour) for name in ("sentence", "document")]
+        return _cells(similarity, cells, listed.ids.shape), [_cells(v, cells, listed.ids.shape) for v in linked]
+
+
+def main_neighbour(entities: np.ndarray, kb: KnowledgeBase) -> np.ndarray:
+    """The linked entity that most entities link to, for each of `entities`; itself where it links to none."""
+    unique, inverse = np.unique(entities, return_inverse=True)
+    position, hub = hubs_of(unique, kb)
+    in_links = np.where(hub == unique[position], 0, kb.in_degree[hub])
+    last = np.lexsort((hub, in_links, position))
+    ends = np.cumsum(np.bincount(position, minlength=len(unique))) - 1
+    return np.asarray(hub[last][ends][inverse])
+
+
+def entity_texts(entities: np.ndarray, kb: KnowledgeBase) -> list[str]:
+    """What the encoder reads of each entity: title, description where there is one, titles of what it links to."""
+    records = kb.entities(entities)
+    position, hub = hubs_of(entities, kb, LINKED_TITLES)
+    titles = kb.titles(hub)
+    linked: list[list[str]] = [[] for _ in records]
+    for p, h, title in zip(position.tolist(), hub.tolist(), titles, strict=True):
+        if h != entities[p]:
+            linked[p].append(title)
+    return [entity_text(record, names) for record, names in zip(records, linked, strict=True)]
+
+
+def entity_text(entity: Entity, linked: Sequence[str] = ()) -> str:
+    """`title. description Links: title, title`, without the parts that are not there."""
+    text = f"{entity.title}. {entity.description}" if entity.description else entity.title
+    return f"{text} Links: {', '.join(linked)}" if linked else text
+
+
+def _cells(values: np.ndarray, cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    out = np.zeros(shape, np.float32)
+    out.ravel()[cells] = values
+    return out
+
+
+def _dots(left: np.ndarray, left_row: np.ndarray, right: np.ndarray, right_row: np.ndarray) -> np.ndarray:
+    """`left[left_row] . right[right_row]` row by row, in chunks."""
+    out = np.empty(len(left_row), np.float32)
+    for begin in range(0, len(out), _CHUNK):
+        part = slice(begin, begin + _CHUNK)
+        out[part] = np.einsum("cd,cd->c", left[left_row[part]], right[right_row[part]].astype(np.float32))
+    return out
+
+
+def _rank(values: np.ndarray) -> np.ndarray:
+    """Rank (from 0) of each value in its row, smallest first."""
+    return np.argsort(np.argsort(values, axis=1, kind="stable"), axis=1, kind="stable")
+
+
+def _cut(listed: Candidates, keep: np.ndarray) -> Candidates:
+    return Candidates(*(np.where(keep, a, pad) for a, pad in ((listed.ids, -1), (listed.prior, 0), (listed.source, 0))))
+
+
+def _recall(listed: Candidates, gold: np.ndarray, keep: np.ndarray) -> float:
+    return _cut(listed, keep).recall(gold)

@@ -1,0 +1,106 @@
+"""A run folder: the resolved config, versions, metrics, and what a linker needs to be opened again.
+
+Every file is whole or absent. `config.yaml`, `versions.json` and `kb.json` are written at the start, `metrics.jsonl`
+grows, `checkpoint.safetensors` holds the last epoch, `model.safetensors` and `metrics.json` the result.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mmel import __version__
+from mmel.config import Config
+from mmel.errors import InputError
+from mmel.files import atomic_write
+from mmel.kb import KbMeta, KnowledgeBase
+
+_PACKAGES = ("numpy", "scipy", "torch", "transformers", "gensim", "pot", "scikit-learn", "torch-geometric", "safetensors")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    with atomic_write(path) as stream:
+        json.dump(value, stream, indent=2, ensure_ascii=False, allow_nan=False)
+        stream.write("\n")
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """The JSON value of a file of a run; InputError with `remedy` where it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError("is missing", file=path, remedy=remedy) from error
+    except ValueError as error:
+        raise InputError(f"is not JSON ({error})", file=path, remedy=remedy) from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of this package and of what it computes with."""
+    found = {"python": sys.version.split()[0], "mmel": __version__, "platform": platform.platform()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.kb_file = self.path / "kb.json"
+        self.annotations_file = self.path / "annotations.json"
+        self.model_file = self.path / "model.safetensors"
+        self.checkpoint_file = self.path / "checkpoint.safetensors"
+        self.steps_file = self.path / "metrics.jsonl"
+        self.metrics_file = self.path / "metrics.json"
+
+    @property
+    def finished(self) -> bool:
+        return self.metrics_file.is_file() and self.model_file.is_file()
+
+    def start(self, config: Config, kb: KnowledgeBase) -> None:
+        """Write what describes the run; a folder begun with other settings is refused."""
+        if self.config_file.is_file() and Config.load(self.config_file).to_dict() != config.to_dict():
+            raise InputError(
+                "the folder holds a run with other settings",
+                file=self.config_file,
+                remedy="give another run=FOLDER, the same settings to go on with it, or --restart to begin anew",
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        config.save(self.config_file)
+        write_json(self.path / "versions.json", versions())
+        write_json(self.kb_file, {"path": str(kb.folder.resolve()), "meta": kb.meta.to_dict()})
+
+    def clear(self) -> None:
+        """Remove the files of an earlier run in this folder."""
+        for file in vars(self).values():
+            if file != self.path:
+                file.unlink(missing_ok=True)
+
+    def kb(self) -> tuple[Path, KbMeta]:
+        """Where the run's knowledge base was, and what it was."""
+        value = read_json(self.kb_file, "name a folder written by `python -m mmel.train`")
+        return Path(value["path"]), KbMeta.from_dict(value["meta"])
+
+    def keep_steps(self, epochs: int) -> None:
+        """Drop logged steps of epochs that did not reach a checkpoint."""
+        if self.steps_file.is_file():
+            lines = self.steps_file.read_text(encoding="utf-8").splitlines()
+            whole = [line for line in lines if line.endswith("}") and json.loads(line)["epoch"] < epochs]
+            with atomic_write(self.steps_file) as stream:
+                stream.writelines(f"{line}\n" for line in whole)
+
+    def log(self, rows: list[Mapping[str, Any]]) -> None:
+        """Append rows to `metrics.jsonl`."""
+        with open(self.steps_file, "a", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(row) + "\n" for row in rows)

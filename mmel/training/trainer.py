@@ -1,0 +1,148 @@
+"""The training loop of the text model: deterministic for a seed, resumable at any moment with the same result."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmel.config import Config, TrainConfig
+from mmel.errors import MmelError
+from mmel.linker import MAX_MENTIONS, predict
+from mmel.progress import progress
+from mmel.text.batch import make_batch, plan_batches
+from mmel.text.losses import cross_entropy_loss, ranking_loss
+from mmel.text.model import TextModel, standardisation
+from mmel.text.prepare import TextInputs
+from mmel.training.checkpoint import load_checkpoint, save_checkpoint
+from mmel.training.run import RunFolder
+
+_STAGE_WEIGHT = 0.5  # of the loss on every stage but the last
+_WARM_UP, _FLOOR = 100, 0.05
+
+
+@dataclass
+class TrainState:
+    """Where training stands after whole epochs; all of it is in the checkpoint."""
+
+    epoch: int = 0
+    step: int = 0
+    best: float = -1.0
+    best_epoch: int = -1
+    lowered: bool = False
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def train_text_model(
+    config: Config, train: list[TextInputs], dev: dict[str, TextInputs], run: RunFolder, device: torch.device
+) -> tuple[TextModel, TrainState]:
+    """Train until the validation score stands still; returns the best epoch's averaged model.
+
+    Args:
+        train: prepared training documents, one item a split. dev: prepared validation splits by name; the epoch is
+            chosen by their mean accuracy over mentions whose gold the knowledge base has.
+    """
+    torch.manual_seed(config.seed)
+    columns = train[0].features.shape[-1]
+    mean, scale = standardisation([torch.from_numpy(x.features[x.candidates.mask]) for x in train])
+    model = TextModel(config.model, columns, train[0].titles.shape[-1], mean, scale).to(device)
+    average, best = copy.deepcopy(model), copy.deepcopy(model)
+    rule = config.train
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rule.learning_rate, weight_decay=rule.weight_decay)
+    modules: dict[str, torch.nn.Module] = {"model": model, "average": average, "best": best}
+    state = TrainState()
+    if run.checkpoint_file.is_file():
+        state = TrainState(**load_checkpoint(run.checkpoint_file, modules, optimizer))
+    run.keep_steps(state.epoch)
+    while state.epoch < rule.epochs and state.epoch - state.best_epoch <= rule.patience:
+        started = time.perf_counter()
+        rows = _epoch(config, model, average, optimizer, train, state, device)
+        scored = average if rule.ema_decay else model
+        accuracy = {name: accuracy_of(scored.eval(), x, rule.batch_pairs, device) for name, x in dev.items()}
+        mean_accuracy = float(np.mean(list(accuracy.values())))
+        state.history.append(
+            {"epoch": state.epoch, "loss": float(np.mean([r["loss"] for r in rows])), "accuracy": accuracy,
+             "seconds": round(time.perf_counter() - started, 2)}
+        )  # fmt: skip
+        if mean_accuracy > state.best:
+            state.best, state.best_epoch = mean_accuracy, state.epoch
+            best.load_state_dict(scored.state_dict())
+        state.lowered |= mean_accuracy >= rule.lower_at_f1
+        state.epoch += 1
+        run.log([*rows, state.history[-1]])
+        save_checkpoint(run.checkpoint_file, modules, optimizer, vars(state))
+    return best.eval(), state
+
+
+def accuracy_of(model: TextModel, inputs: TextInputs, max_pairs: int, device: torch.device) -> float:
+    """Share of mentions with a known gold whose best-scored candidate it is."""
+    known = inputs.table.gold >= 0
+    right = predict(model, inputs, max_pairs, device).argmax(1) == inputs.gold
+    return float(right[known].mean()) if known.any() else 0.0
+
+
+def _epoch(
+    config: Config,
+    model: TextModel,
+    average: TextModel,
+    optimizer: torch.optim.Optimizer,
+    train: list[TextInputs],
+    state: TrainState,
+    device: torch.device,
+) -> list[dict[str, Any]]:
+    rule = config.train
+    order = np.random.default_rng([config.seed, state.epoch])
+    plan = [(x, batch) for x in train for batch in plan_batches(x, rule.batch_pairs, MAX_MENTIONS, order)]
+    model.train()
+    rows = []
+    shuffled = [plan[i] for i in order.permutation(len(plan))]
+    for inputs, pieces in progress(shuffled, f"epoch {state.epoch}", len(plan), "batch"):
+        batch = make_batch(inputs, pieces, model.attention is not None).to(device)
+        rate = _rate(rule, state, len(plan))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = _loss(rule, model(batch), batch.gold, batch.mask)
+        if not bool(torch.isfinite(loss)):
+            raise MmelError(f"the loss is {float(loss)} at step {state.step}. Remedy: a lower train.learning_rate")
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if rule.clip_norm:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), rule.clip_norm)
+        optimizer.step()
+        state.step += 1
+        _follow(average, model, rule.ema_decay, state.step)
+        rows.append({"epoch": state.epoch, "step": state.step, "loss": float(loss.detach()), "rate": rate})
+    return rows
+
+
+def _loss(rule: TrainConfig, stages: list[Tensor], gold: Tensor, mask: Tensor) -> Tensor:
+    total = torch.zeros((), device=mask.device)
+    for i, scores in enumerate(stages):
+        if rule.loss == "ranking":
+            value = ranking_loss(scores, gold, mask, rule.margin)
+        else:
+            value = cross_entropy_loss(scores, gold, mask)
+        total = total + (1.0 if i + 1 == len(stages) else _STAGE_WEIGHT) * value
+    return total
+
+
+def _rate(rule: TrainConfig, state: TrainState, steps_per_epoch: int) -> float:
+    if rule.schedule == "threshold":
+        return rule.lowered_rate if state.lowered else rule.learning_rate
+    done = state.step / max(rule.epochs * steps_per_epoch, 1)
+    fall = _FLOOR + (1 - _FLOOR) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+    return rule.learning_rate * min(1.0, (state.step + 1) / _WARM_UP) * fall
+
+
+@torch.no_grad()
+def _follow(average: TextModel, model: TextModel, decay: float, step: int) -> None:
+    """Move the averaged parameters towards the current ones; early steps count more."""
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    for kept, value in zip(average.parameters(), model.parameters(), strict=True):
+        kept.lerp_(value, weight)
