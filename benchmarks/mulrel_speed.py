@@ -95,8 +95,8 @@ COUNTERPART = {
 
 def mention_counts(documents: int, rng: np.random.Generator) -> list[int]:
     """Sizes as AIDA's after cutting at 100: a clipped log-normal, mean 19.5, about 5 % above 60."""
-    counts = np.clip(np.exp(rng.normal(np.log(14.0), 0.84, documents)), 1, 100)
-    return [max(1, round(count)) for count in counts * (19.45 / counts.mean())]
+    counts = np.exp(rng.normal(np.log(14.45), 0.84, documents))
+    return [int(count) for count in np.clip(counts.round(), 1, 100)]
 
 
 def synthesise(documents: int, seed: int) -> tuple[list[ReferenceDocument], Tensor, Tensor]:

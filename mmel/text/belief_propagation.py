@@ -90,9 +90,12 @@ def pair_table(phi: Tensor) -> Tensor:
 class _MaxProduct(torch.autograd.Function):
     """The rounds of max-product with a backward pass of its own.
 
-    Autograd would keep every table-sized sum of every round; here only the messages are kept (n * n * k numbers a
-    round) and the sums are made again, in one buffer. Messages are [D, a, i, j]: to candidate a of mention i from
-    mention j. `unary[t]` holds all that mention i knows without its neighbours in round t.
+    Autograd would keep every table-sized sum of every round; here only tensors of the size of the messages are kept,
+    n * n * k numbers, and the sums are made again, in one buffer. Messages are [D, a, i, j]: to candidate a of mention
+    i from mention j. `unary[t]` holds all that mention i knows without its neighbours in round t.
+
+    Log-messages are divided by their average over the receiver's candidates, which changes no belief but keeps the sums
+    over a hundred mentions near zero, where float32 is fine.
     """
 
     @staticmethod
@@ -102,7 +105,9 @@ class _MaxProduct(torch.autograd.Function):
         absent = torch.where(candidate_mask, 0.0, MASKED_SCORE).to(table.dtype).transpose(1, 2).unsqueeze(-1)
         count = candidate_mask.sum(-1).clamp_min(1).to(table.dtype)[:, None, :, None]
         messages = table.new_zeros(table.shape[0], *table.shape[2:])
+        # Rounds begin with messages of zero, log 1.
         damped = torch.ones_like(messages)
+        vanishing = (1 - damping) ** (len(unary) - 1) < SMALLEST_MESSAGE
         cavity, sums = torch.empty_like(messages), torch.empty_like(table)
         belief = unary[0]
         saved: list[Tensor] = []
@@ -110,34 +115,34 @@ class _MaxProduct(torch.autograd.Function):
             _cavity(belief, messages, cavity)
             votes = torch.add(table, cavity.unsqueeze(2), out=sums).amax(1)
             new = torch.softmax(votes + absent, 1)
-            damped = torch.lerp(damped, new, damping).clamp_min_(SMALLEST_MESSAGE)
+            damped = torch.lerp(damped, new, damping)
+            if vanishing:
+                damped.clamp_min_(SMALLEST_MESSAGE)
             if keep:
-                saved += (belief, votes, new, damped)
-            belief = bias + _logarithm(damped, step, count, damping, pairs, messages).sum(-1)
+                saved += (belief, messages, votes, new, damped)
+            left = (1 - damping) ** step
+            messages = torch.div(damped, (1 - left) / count + left).log_().mul_(pairs)
+            belief = bias + messages.sum(-1)
         if keep:
-            ctx.save_for_backward(table, pairs, count, *saved)
+            ctx.save_for_backward(table, pairs, *saved)
             ctx.damping = damping
         return belief
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
-        table, pairs, count, *saved = ctx.saved_tensors
-        rounds = [saved[i : i + 4] for i in range(0, len(saved), 4)]
+        table, pairs, *saved = ctx.saved_tensors
+        rounds = [saved[i : i + 5] for i in range(0, len(saved), 5)]
         grad_table = torch.zeros_like(table)
         grad_unary = [grad]
         grad_messages = grad.unsqueeze(-1).expand_as(rounds[0][1])
         grad_damped = torch.zeros_like(rounds[0][1])
-        cavity, messages, sums = torch.empty_like(grad_damped), torch.empty_like(grad_damped), torch.empty_like(table)
-        for step in range(len(rounds) - 1, -1, -1):
-            belief, votes, new, damped = rounds[step]
+        cavity, sums = torch.empty_like(grad_damped), torch.empty_like(table)
+        for step in reversed(rounds):
+            belief, messages, votes, new, damped = step
             grad_damped = grad_damped.mul_(1 - ctx.damping).addcdiv_(grad_messages * pairs, damped)
             grad_votes = grad_damped * new
             grad_votes = grad_votes.addcmul_(new, grad_votes.sum(1, keepdim=True), value=-1).mul_(ctx.damping)
-            if step:
-                _logarithm(rounds[step - 1][3], step, count, ctx.damping, pairs, messages)
-            else:
-                messages.zero_()
             _cavity(belief, messages, cavity)
             # 1 where a source candidate gave the maximum; candidates that tie share the gradient.
             best = torch.add(table, cavity.unsqueeze(2), out=sums).eq_(votes.unsqueeze(1))
@@ -153,13 +158,3 @@ class _MaxProduct(torch.autograd.Function):
 def _cavity(belief: Tensor, messages: Tensor, out: Tensor) -> Tensor:
     """What mention j believes of its candidate b without mention i: [D, b, i, j], written to `out`."""
     return torch.sub(belief.unsqueeze(2), messages.transpose(-1, -2), out=out)
-
-
-def _logarithm(damped: Tensor, step: int, count: Tensor, damping: float, pairs: Tensor, out: Tensor) -> Tensor:
-    """Log-messages of round `step`, zero between mentions that are no pair, written to `out`.
-
-    Each is divided by its average over the `count` candidates of its receiver, which changes no belief but keeps the
-    sums over a hundred mentions near zero, where float32 is fine.
-    """
-    left = (1 - damping) ** step
-    return torch.div(damped, (1 - left) / count + left, out=out).log_().mul_(pairs)

@@ -11,6 +11,7 @@ from mmel.text.masking import MASKED_SCORE, mask_scores, masked_softmax
 
 # Mentions whose context words are looked up at once: their vectors then stay in the processor's cache.
 CHUNK = 16
+DEVICE_CHUNK = 1024
 # Distinct words of such mentions, in context lengths, up to which one product with all of them is the faster way.
 MOST_OVERLAP = 3
 
@@ -109,9 +110,11 @@ class LocalAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Positions of the kept words and their u(w), [m, min(keep, w)] each, a few mentions at a time."""
         parts = []
-        slots = None if table is None else words.new_empty(len(table))
-        for start in range(0, max(len(entities), 1), CHUNK):
-            rows = slice(start, start + CHUNK)
+        on_cpu = entities.device.type == "cpu"
+        slots = words.new_empty(len(table)) if table is not None and on_cpu else None
+        chunk = CHUNK if on_cpu else DEVICE_CHUNK
+        for start in range(0, max(len(entities), 1), chunk):
+            rows = slice(start, start + chunk)
             queries = entities[rows] * self.attention
             relevance = _shared_relevance(queries, words[rows], absent[rows], table, slots)
             relevance.masked_fill_(~word_mask[rows], MASKED_SCORE)
@@ -124,10 +127,11 @@ def _shared_relevance(
 ) -> Tensor:
     """u(w), [m, w], with each distinct word multiplied once where the mentions' contexts overlap, as in one document.
 
-    words [m, w, d], or indices [m, w] into `table`; slots [V] integers, a buffer of any content.
+    words [m, w, d], or indices [m, w] into `table`; slots [V] integers, a buffer of any content, or None not to share.
     """
     if table is None or slots is None:
-        return _relevance(queries, words, absent)
+        vectors = words if table is None else functional.embedding(words, table)
+        return _relevance(queries, vectors, absent)
     flat = words.flatten()
     order = torch.arange(len(flat), device=flat.device)
     slots[flat] = order

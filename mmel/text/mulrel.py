@@ -152,7 +152,9 @@ def pairwise_scores(entity_vectors: Tensor, relation: Tensor, weights: Tensor) -
     entity_vectors [D, n, k, d]; relation [K, d], the diagonals of R_k; weights [D, K, n, n], symmetric in
     the two mentions, so that phi is symmetric too.
     """
-    table: Tensor = _PairTable.apply(entity_vectors.transpose(1, 2).contiguous(), relation, weights)
+    table: Tensor = _PairTable.apply(
+        entity_vectors.transpose(1, 2).contiguous(), relation, weights, torch.is_grad_enabled()
+    )
     return table.permute(0, 3, 2, 4, 1)
 
 
@@ -164,7 +166,7 @@ class _PairTable(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, vectors: Tensor, relation: Tensor, weights: Tensor) -> Tensor:
+    def forward(ctx: Any, vectors: Tensor, relation: Tensor, weights: Tensor, keep: bool) -> Tensor:
         documents, size, mentions, _ = vectors.shape
         flat = vectors.flatten(1, 2)
         table = vectors.new_empty(documents, size, size, mentions, mentions)
@@ -176,7 +178,7 @@ class _PairTable(torch.autograd.Function):
                 product = torch.bmm(rows, (columns * diagonal).transpose(1, 2)).view(panel.shape)
                 weight = weights[:, k, None, :, None, :]
                 torch.mul(product, weight, out=panel) if k == 0 else panel.addcmul_(product, weight)
-                if any(ctx.needs_input_grad):
+                if keep:
                     products.append(product)
             table[:, :start, start:end] = table[:, start:end, :start].permute(0, 2, 1, 4, 3)
         ctx.save_for_backward(vectors, relation, weights, *products)
@@ -184,7 +186,7 @@ class _PairTable(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:  # type: ignore[override]
         vectors, relation, weights, *products = ctx.saved_tensors
         size, mentions = vectors.shape[1:3]
         flat = vectors.flatten(1, 2)
@@ -204,7 +206,7 @@ class _PairTable(torch.autograd.Function):
                 if grad_vectors is not None:
                     grad_vectors[:, column] += towards * diagonal
                     grad_vectors[:, row] += torch.bmm(weighted, flat[:, column] * diagonal)
-        return None if grad_vectors is None else grad_vectors.view_as(vectors), grad_relation, grad_weights
+        return None if grad_vectors is None else grad_vectors.view_as(vectors), grad_relation, grad_weights, None
 
 
 def _panels(size: int) -> list[tuple[int, int]]:
