@@ -19,8 +19,6 @@ Normalisation = Literal["ment-norm", "rel-norm"]
 Inference = Literal["max-product", "mean-field"]
 # A tensor [D, n, k, n, k], or what returns one: called once a forward pass, so that it may hold learned weights.
 PairPotential = Tensor | Callable[[], Tensor]
-# Candidates a block: narrower blocks skip more of the symmetric half, wider ones multiply faster.
-PANEL = 2
 
 
 class MulRel(nn.Module):
@@ -161,26 +159,27 @@ def pairwise_scores(entity_vectors: Tensor, relation: Tensor, weights: Tensor) -
 class _PairTable(torch.autograd.Function):
     """phi in the layout [D, b, a, i, j] of `belief_propagation.pair_table`, from vectors [D, k, n, d].
 
-    The table is symmetric, so only panels of `PANEL` candidates b against the candidates a up to them are multiplied;
-    the rest is mirrored. No tensor of all relations is made; training keeps each panel's products for the weights.
+    The table is symmetric, so each candidate is multiplied with those up to it, under all relations at once, and the
+    other half is mirrored. Training keeps the products, [D, K, n, c + 1, n] for candidate c: relation, mention of c,
+    other candidate, its mention.
     """
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, relation: Tensor, weights: Tensor, keep: bool) -> Tensor:
         documents, size, mentions, _ = vectors.shape
-        flat = vectors.flatten(1, 2)
         table = vectors.new_empty(documents, size, size, mentions, mentions)
         products: list[Tensor] = []
-        for start, end in _panels(size):
-            rows, columns = flat[:, : end * mentions], flat[:, start * mentions : end * mentions]
-            panel = table[:, start:end, :end].permute(0, 2, 3, 1, 4)
-            for k, diagonal in enumerate(relation):
-                product = torch.bmm(rows, (columns * diagonal).transpose(1, 2)).view(panel.shape)
-                weight = weights[:, k, None, :, None, :]
-                torch.mul(product, weight, out=panel) if k == 0 else panel.addcmul_(product, weight)
-                if keep:
-                    products.append(product)
-            table[:, :start, start:end] = table[:, start:end, :start].permute(0, 2, 1, 4, 3)
+        for c in range(size):
+            others = vectors[:, : c + 1].flatten(1, 2)
+            product = torch.bmm(_related(vectors[:, c], relation), others.transpose(1, 2))
+            product = product.view(documents, len(relation), mentions, c + 1, mentions)
+            towards = table[:, : c + 1, c].transpose(1, 2)
+            torch.mul(product[:, 0], weights[:, 0].unsqueeze(2), out=towards)
+            for k in range(1, len(relation)):
+                towards.addcmul_(product[:, k], weights[:, k].unsqueeze(2))
+            table[:, c, :c] = table[:, :c, c].transpose(-1, -2)
+            if keep:
+                products.append(product)
         ctx.save_for_backward(vectors, relation, weights, *products)
         return table
 
@@ -188,29 +187,27 @@ class _PairTable(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:  # type: ignore[override]
         vectors, relation, weights, *products = ctx.saved_tensors
-        size, mentions = vectors.shape[1:3]
-        flat = vectors.flatten(1, 2)
-        grad_vectors = torch.zeros_like(flat) if ctx.needs_input_grad[0] else None
+        grad_vectors = torch.zeros_like(vectors) if ctx.needs_input_grad[0] else None
         grad_relation, grad_weights = torch.zeros_like(relation), torch.zeros_like(weights)
-        for number, (start, end) in enumerate(_panels(size)):
-            row, column = slice(end * mentions), slice(start * mentions, end * mentions)
-            panel = grad[:, start:end, :end].clone()
-            panel[:, :, :start] += grad[:, :start, start:end].permute(0, 2, 1, 4, 3)
-            panel = panel.permute(0, 2, 3, 1, 4).contiguous()
-            for k, diagonal in enumerate(relation):
-                product = products[number * len(relation) + k]
-                grad_weights[:, k] += (panel * product).sum(1).sum(2)
-                weighted = (panel * weights[:, k, None, :, None, :]).flatten(3, 4).flatten(1, 2)
-                towards = torch.bmm(weighted.transpose(1, 2), flat[:, row])
-                grad_relation[k] += (towards * flat[:, column]).sum((0, 1))
-                if grad_vectors is not None:
-                    grad_vectors[:, column] += towards * diagonal
-                    grad_vectors[:, row] += torch.bmm(weighted, flat[:, column] * diagonal)
-        return None if grad_vectors is None else grad_vectors.view_as(vectors), grad_relation, grad_weights, None
+        for c, product in enumerate(products):
+            others = vectors[:, : c + 1].flatten(1, 2)
+            towards = grad[:, : c + 1, c].clone()
+            towards[:, :c] += grad[:, c, :c].transpose(-1, -2)
+            each = towards.transpose(1, 2).unsqueeze(1)
+            grad_weights += (product * each).sum(3)
+            weighted = (weights.unsqueeze(3) * each).flatten(3, 4).flatten(1, 2)
+            pulled = torch.bmm(weighted, others).unflatten(1, (len(relation), -1))
+            grad_relation += (pulled * vectors[:, c, None]).sum(2).sum(0)
+            if grad_vectors is not None:
+                grad_vectors[:, c] += (pulled * relation.unsqueeze(1)).sum(1)
+                back = torch.bmm(weighted.transpose(1, 2), _related(vectors[:, c], relation))
+                grad_vectors[:, : c + 1] += back.view_as(vectors[:, : c + 1])
+        return grad_vectors, grad_relation, grad_weights, None
 
 
-def _panels(size: int) -> list[tuple[int, int]]:
-    return [(start, min(start + PANEL, size)) for start in range(0, size, PANEL)]
+def _related(vectors: Tensor, relation: Tensor) -> Tensor:
+    """R_k e for every relation and mention: [D, n, d] -> [D, K * n, d]."""
+    return (vectors.unsqueeze(1) * relation.unsqueeze(1)).flatten(1, 2)
 
 
 def bucket_documents(mention_counts: Sequence[int], max_pairs: int) -> list[list[int]]:
