@@ -1,0 +1,73 @@
+"""`python -m mmel.evaluate --model RUN --dataset NAME --root DIR --split SPLIT`: score a trained linker."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmel.cli import Parser, run
+
+if TYPE_CHECKING:
+    from mmel.document import Document, LinkedDocument
+    from mmel.linker import Linker
+
+EXAMPLE = """
+python -m mmel.evaluate --model runs/sample-0 --dataset sample --split test
+python -m mmel.evaluate --model runs/aida-0 --dataset aida --root DATA/aida --split testa --json testa.json
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Link one split of a dataset and print its scores with their protocol; returns the exit code."""
+    parser = Parser(
+        prog="python -m mmel.evaluate", description="Score a trained linker on a dataset.", example=EXAMPLE
+    )
+    parser.add_argument("--model", required=True, type=Path, metavar="RUN", help="run folder of python -m mmel.train")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="a name of python -m mmel.data list")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the dataset; none for the sample")
+    parser.add_argument("--split", required=True, metavar="SPLIT", help="which documents")
+    parser.add_argument("--kb", type=Path, metavar="KB", help="another copy of the model's knowledge base")
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write the scores as JSON (alone: to stdout)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the linked documents as JSON lines")
+    values = parser.parse_args(argv)
+    from mmel.datasets import open_dataset
+    from mmel.datasets.knowledge import dataset_kb
+    from mmel.errors import SkipReport
+    from mmel.evaluation.protocol import Protocol, evaluate
+    from mmel.formats.jsonl import write_linked
+    from mmel.kb import KnowledgeBase
+    from mmel.linker import Linker
+
+    dataset, skips = open_dataset(values.dataset, values.root), SkipReport()
+    kb = dataset_kb(dataset) if values.kb is None else KnowledgeBase.open(values.kb)
+    # Candidates of the dataset's own come with their titles and links: any base that has them serves.
+    linker = Linker.from_pretrained(values.model, kb, check_kb=dataset.candidate_protocol == "kb")
+    documents = list(dataset.documents(values.split, skips))
+    started = time.perf_counter()
+    linked = list(_watched(linker, documents))
+    seconds = time.perf_counter() - started
+    protocol = Protocol(candidates=dataset.candidate_protocol)
+    result = evaluate(linked, dataset=dataset.name, split=values.split, protocol=protocol, seconds=seconds)
+    if values.out:
+        write_linked(values.out, linked)
+    if values.json == "-":
+        print(json.dumps(result.to_dict(), indent=2))
+    else:
+        if values.json:
+            result.save(values.json)
+        print(result.table())
+    skips.print()
+    return skips.exit_code
+
+
+def _watched(linker: Linker, documents: list[Document]) -> Iterator[LinkedDocument]:
+    from mmel.progress import progress
+
+    return progress(linker.link(documents), "linking", len(documents), "document")
+
+
+if __name__ == "__main__":
+    run(main)
