@@ -88,11 +88,12 @@ class LocalAttention(nn.Module):
     ) -> Tensor:
         """B sum_w beta(w) w, [..., d]: the attended context that is multiplied with each candidate."""
         leading, dim = entity_vectors.shape[:-2], entity_vectors.shape[-1]
+        mentions = leading[-1]
         entities, word_mask = entity_vectors.flatten(0, -3), word_mask.flatten(0, -2)
         absent = ~candidate_mask.flatten(0, -2).unsqueeze(-1)
         words = words.flatten(0, -3 if table is None else -2)
         # Words that are not kept get no weight and no gradient, so that choosing them needs no autograd.
-        positions, top = self._choose(entities.detach(), words.detach(), word_mask, absent, table)
+        positions, top = self._choose(entities.detach(), words.detach(), word_mask, absent, table, mentions)
         kept_mask = word_mask.gather(-1, positions)
         if table is not None and not torch.is_grad_enabled():
             beta = masked_softmax(top, kept_mask, dim=-1)
@@ -106,20 +107,27 @@ class LocalAttention(nn.Module):
 
     @torch.no_grad()
     def _choose(
-        self, entities: Tensor, words: Tensor, word_mask: Tensor, absent: Tensor, table: Tensor | None
+        self, entities: Tensor, words: Tensor, word_mask: Tensor, absent: Tensor, table: Tensor | None, mentions: int
     ) -> tuple[Tensor, Tensor]:
         """Positions of the kept words and their u(w), [m, min(keep, w)] each, a few mentions at a time."""
         parts = []
         on_cpu = entities.device.type == "cpu"
         slots = words.new_empty(len(table)) if table is not None and on_cpu else None
-        chunk = CHUNK if on_cpu else DEVICE_CHUNK
-        for start in range(0, max(len(entities), 1), chunk):
-            rows = slice(start, start + chunk)
+        unheard = ~word_mask
+        for rows in _pieces(len(entities), mentions) if on_cpu else _pieces(len(entities), DEVICE_CHUNK, DEVICE_CHUNK):
             queries = entities[rows] * self.attention
             relevance = _shared_relevance(queries, words[rows], absent[rows], table, slots)
-            relevance.masked_fill_(~word_mask[rows], MASKED_SCORE)
+            relevance.masked_fill_(unheard[rows], MASKED_SCORE)
             parts.append(relevance.topk(min(self.keep, relevance.shape[-1]), dim=-1))
         return torch.cat([part.indices for part in parts]), torch.cat([part.values for part in parts])
+
+
+def _pieces(total: int, mentions: int, chunk: int = CHUNK) -> list[slice]:
+    """About `chunk` of `total` rows at a time, cut where documents of `mentions` rows end, so that words are shared."""
+    unit = max(mentions * (chunk // max(mentions, 1)), mentions, 1)
+    step = -(-unit // max(1, round(unit / chunk)))
+    ends = ((start, min(start + unit, total)) for start in range(0, max(total, 1), unit))
+    return [slice(i, min(i + step, end)) for start, end in ends for i in range(start, max(end, 1), step)]
 
 
 def _shared_relevance(
