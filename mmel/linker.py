@@ -74,7 +74,8 @@ class Linker:
                 remedy="install the same encoder weights, or train again",
             )
         empty = torch.zeros(len(state["columns"]))
-        model = TextModel(config.model, len(empty), preparer.encoder.encoder.dim, empty, empty)
+        dims = preparer.encoder.encoder.dim, preparer.entities.dim
+        model = TextModel(config.model, len(empty), *dims, empty, empty)
         load_module(model, tensors, run.model_file)
         return cls(config, preparer, model, pick_device(config.device))
 

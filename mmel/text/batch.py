@@ -38,7 +38,7 @@ class TextBatch:
         rows: `[m]` row of each mention in its `TextInputs`.
         place: `[D, n]` which of the m mentions stands at each place of each document piece, -1 pads.
         features: `[m, k, F]`; mask `[m, k]`; gold `[m]` column or -1; log_prior `[m, k]`.
-        entities: `[m, k, 2 * d]` title and text vectors of the candidates.
+        entities: `[m, k, d + e]` title vectors and entity vectors of the candidates.
         views: `[m, V, d]` contexts; words `[m, W, d]` context tokens with word_mask `[m, W]` (W = 0 when unused).
         sentence, group: `[m]` ids; position `[m]` of the mention in its document.
         same_name, same_doc: `[m * k]` slots shared by cells of one entity under one name, and in one document.

@@ -31,20 +31,23 @@ class TextModel(nn.Module):
 
     Args:
         config: which scorers are on, sizes and inference.
-        columns: number of static feature columns F. dim: d of the text encoder.
+        columns: number of static feature columns F. dim: d of the text encoder. entity_dim: e of the entity vectors.
         mean, scale: `[F]` standardisation of the columns, fitted on training candidates.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, config: ModelConfig, columns: int, dim: int, mean: Tensor, scale: Tensor) -> None:
+    def __init__(
+        self, config: ModelConfig, columns: int, dim: int, entity_dim: int, mean: Tensor, scale: Tensor
+    ) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("mean", mean)
         self.register_buffer("scale", scale)
         on = set(config.scorers)
-        self.entity = nn.Linear(2 * dim, config.dim)
+        candidate_dim = dim + entity_dim
+        self.entity = nn.Linear(candidate_dim, config.dim)
         extra = 0
         self.attention: LocalAttention | None = None
         if "local_attention" in on:
@@ -53,7 +56,7 @@ class TextModel(nn.Module):
             extra += 1
         self.match: ContextMatch | None = None
         if "context" in on:
-            self.match = ContextMatch(dim, config.match_dim, config.input_dropout)
+            self.match = ContextMatch(dim, candidate_dim, config.match_dim, config.input_dropout)
             extra += self.match.columns
         self.local = LocalScorer(2 * (columns + extra), config.hidden, config.dropout)
         self.joint: MulRel | MeanFieldPasses | None = None
@@ -69,7 +72,7 @@ class TextModel(nn.Module):
                 log_beliefs=True,
             )
         elif config.passes and on & {"mulrel", "link_coherence", "coreference"}:
-            self.joint = MeanFieldPasses(config, dim)
+            self.joint = MeanFieldPasses(config, dim, candidate_dim)
 
     def forward(self, batch: TextBatch) -> list[Tensor]:
         """Scores `[m, k]` after each stage, the last one decides; `MASKED_SCORE` at pads.
@@ -127,10 +130,10 @@ class ContextMatch(nn.Module):
     which the scorer learns what kind of entity the corpus likes.
     """
 
-    def __init__(self, dim: int, size: int, dropout: float) -> None:
+    def __init__(self, dim: int, candidate_dim: int, size: int, dropout: float) -> None:
         super().__init__()
         self.views = nn.ModuleList(nn.Linear(dim, size) for _ in VIEWS)
-        self.candidate, self.product, self.kind = (nn.Linear(2 * dim, size) for _ in range(3))
+        self.candidate, self.product, self.kind = (nn.Linear(candidate_dim, size) for _ in range(3))
         self.dropout = nn.Dropout(dropout)
         self.columns = len(VIEWS) + 2 * size
 
@@ -150,14 +153,14 @@ class MeanFieldPasses(nn.Module):
     (`coreference`). alpha is the ment-norm attention of Eq. 3, with learned biases for sentence, name and distance.
     """
 
-    def __init__(self, config: ModelConfig, dim: int) -> None:
+    def __init__(self, config: ModelConfig, dim: int, candidate_dim: int) -> None:
         super().__init__()
         on = set(config.scorers)
         self.relations = config.relations if "mulrel" in on else 0
         self.links, self.names = "link_coherence" in on, "coreference" in on
         size = config.match_dim
         if self.relations:
-            self.entity = nn.Linear(2 * dim, size)
+            self.entity = nn.Linear(candidate_dim, size)
             self.mention = nn.Linear(len(_MENTION_VIEWS) * dim, size)
             self.relation = nn.Parameter(torch.randn(self.relations, size) * 0.1)
             self.mention_relation = nn.Parameter(torch.randn(self.relations, size) * 0.1)
@@ -174,7 +177,7 @@ class MeanFieldPasses(nn.Module):
         )
 
     def forward(self, psi: Tensor, hidden: Tensor, candidates: Tensor, batch: TextBatch) -> list[Tensor]:
-        """psi `[m, k]`, hidden `[m, k, h]`, candidates `[m, k, 2 d]` -> scores `[m, k]` of every pass."""
+        """psi `[m, k]`, hidden `[m, k, h]`, candidates `[m, k, d + e]` -> scores `[m, k]` of every pass."""
         entity = torch.tanh(self.entity(candidates)) if self.relations else None
         alpha = self._attention(batch) if self.relations else None
         scores, out = psi, []

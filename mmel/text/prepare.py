@@ -11,6 +11,7 @@ from mmel.candidates import CandidateGenerator, Candidates, MentionTable
 from mmel.candidates.annotations import AnnotationCounts
 from mmel.candidates.graph import CandidateGraph, hubs_of
 from mmel.document import Document, Entity
+from mmel.encoders.entities import EntityVectors, SentenceVectors
 from mmel.encoders.text import CachedTextEncoder
 from mmel.kb import KnowledgeBase
 from mmel.text.context import MentionContext, encode_context
@@ -36,7 +37,8 @@ class TextInputs:
 
     Attributes:
         features: `[M, K, F]` float32 scorer columns; `feature_names` names them.
-        entities: `[U, d]` float16 vectors of the distinct candidates, `slot` `[M, K]` indexes them.
+        titles: `[U, d]` float16 vectors of the titles of the distinct candidates, `slot` `[M, K]` indexes them.
+        entities: `[U, e]` float16 or float32 vectors of these candidates, of a dimension of their own.
         gold: `[M]` column of the gold candidate, -1 where there is none.
         recall: candidate recall after each step, by its name.
     """
@@ -59,6 +61,7 @@ class TextPreparer:
 
     Args:
         scorers: names of the scorers whose columns are computed.
+        entities: what gives the model its entity vectors; None: `encoder`, over the text of each entity.
         annotations: counts of training annotations, the second prior dictionary; None for one dictionary.
         window, context_words: see `encode_context`.
     """
@@ -73,10 +76,13 @@ class TextPreparer:
         window: int = 6,
         context_words: int = 100,
         on_batch: Callable[[int], None] | None = None,
+        entities: EntityVectors | None = None,
     ) -> None:
         self.kb, self.encoder, self.scorers, self.selection = kb, encoder, tuple(scorers), selection
         self.annotations, self.window, self.context_words = annotations, window, context_words
         self.on_batch = on_batch
+        self.sentences = SentenceVectors(encoder, entity_texts, on_batch)
+        self.entities: EntityVectors = entities or self.sentences
 
     def __call__(self, documents: Sequence[Document], leave_out: bool = False) -> TextInputs:
         """Prepare a batch of documents.
@@ -106,12 +112,14 @@ class TextPreparer:
             slot=slot.reshape(candidates.ids.shape),
             titles=titles,
             title_vectors=self.encoder.sentence_vectors(titles, self.on_batch),
-            text_vectors=self.encoder.sentence_vectors(entity_texts(unique, self.kb), self.on_batch),
+            text_vectors=self.sentences.vectors(self.kb, unique),
             linked=np.stack(linked, -1),
             annotations=self.annotations,
             leave_out=leave_out,
         )
         features, names = compute(data, self.scorers)
+        # The text columns are cosines with the context, which only the sentence encoder shares a space with.
+        same = self.entities.id == self.sentences.id
         return TextInputs(
             table=table,
             candidates=candidates,
@@ -120,7 +128,7 @@ class TextPreparer:
             features=features,
             feature_names=names,
             titles=data.title_vectors,
-            entities=data.text_vectors,
+            entities=data.text_vectors if same else self.entities.vectors(self.kb, unique),
             slot=data.slot,
             gold=candidates.gold_position(table.gold),
             recall=recall | recall_steps,
@@ -169,7 +177,7 @@ class TextPreparer:
         entity = listed.ids.ravel()[cells]
         main = main_neighbour(entity, self.kb)
         unique, slot = np.unique(np.concatenate([entity, main]), return_inverse=True)
-        vectors = self.encoder.sentence_vectors(entity_texts(unique, self.kb), self.on_batch)
+        vectors = self.sentences.vectors(self.kb, unique)
         views = {name: context.view(name) for name in ("window", "sentence", "document")}
         own, neighbour = slot[: len(cells)], slot[len(cells) :]
         similarity = (

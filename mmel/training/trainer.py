@@ -51,7 +51,8 @@ def train_text_model(
     torch.manual_seed(config.seed)
     columns = train[0].features.shape[-1]
     mean, scale = standardisation([torch.from_numpy(x.features[x.candidates.mask]) for x in train])
-    model = TextModel(config.model, columns, train[0].titles.shape[-1], mean, scale).to(device)
+    dims = train[0].titles.shape[-1], train[0].entities.shape[-1]
+    model = TextModel(config.model, columns, *dims, mean, scale).to(device)
     average, best = copy.deepcopy(model), copy.deepcopy(model)
     rule = config.train
     optimizer = torch.optim.AdamW(model.parameters(), lr=rule.learning_rate, weight_decay=rule.weight_decay)
