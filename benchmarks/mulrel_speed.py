@@ -7,8 +7,10 @@ least 150, a window of 100 words around each mention, 8 candidates a mention, d 
 sides do, from integer indices on: word and entity look-up, attention over the context words, ment-norm relations,
 max-product, prior, and for training also the ranking loss, the diversity term, the backward pass and an Adam step. The
 stand-in steps once a document, as the published implementation does; the engine steps once a batch, and its padding of
-documents to batches is inside its time. The propagation lines time max-product alone (scores in, marginals out; for
-training their gradient too), a document at a time against batches.
+documents to batches is inside its time. To score, the engine gives each core a batch.
+
+The propagation lines time max-product alone (scores in, marginals out; for training their gradient too), a document at
+a time against batches.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from mmel.text.belief_propagation import max_product
 from mmel.text.local_attention import LocalAttention
 from mmel.text.losses import ranking_loss
 from mmel.text.mulrel import MulRel, bucket_documents
+from mmel.text.parallel import score_batches
 
 DIM, CANDIDATES, WORDS, RELATIONS, ROUNDS = 300, 8, 100, 3, 10
 VOCABULARY = 30_000
@@ -70,7 +73,9 @@ class BatchedMulRel(nn.Module):
         return scores
 
     def _average(self, words: Tensor, mask: Tensor) -> Tensor:
-        return (self.words(words) * mask.unsqueeze(-1)).sum(-2) / (mask.sum(-1, keepdim=True) + 1e-5)
+        flat, weights = words.flatten(0, -2), mask.flatten(0, -2)
+        total = nn.functional.embedding_bag(flat, self.words.weight, per_sample_weights=weights, mode="sum")
+        return total.unflatten(0, words.shape[:-1]) / (mask.sum(-1, keepdim=True) + 1e-5)
 
     def copy_weights(self, reference: ReferenceMulRel) -> None:
         """Take every trained weight of the stand-in."""
@@ -185,10 +190,9 @@ def score_reference(model: ReferenceMulRel, documents: Sequence[ReferenceDocumen
 
 
 def score_batched(model: BatchedMulRel, documents: Sequence[ReferenceDocument]) -> list[Tensor]:
-    """Scores of each document, in the batches' order."""
+    """Scores of each document, in the batches' order, a batch a core."""
     model.eval()
-    with torch.inference_mode():
-        return [model(collate(group)) for group in batches(documents, SCORE_PAIRS)]
+    return list(score_batches(lambda group: model(collate(group)), batches(documents, SCORE_PAIRS)))
 
 
 def differences(
@@ -267,10 +271,12 @@ def propagate_alone(documents: Sequence[tuple[Tensor, Tensor]], train: bool) -> 
 
 
 def propagate_batched(padded: Sequence[Propagation], train: bool) -> None:
+    if not train:
+        list(score_batches(lambda batch: max_product(*batch, rounds=ROUNDS).exp(), padded))
+        return
     for psi, phi, mask in padded:
-        beliefs = max_product(psi, phi.requires_grad_(train), mask, rounds=ROUNDS)
-        if train:
-            torch.autograd.grad(beliefs.exp().square().sum(), phi)
+        beliefs = max_product(psi, phi.requires_grad_(), mask, rounds=ROUNDS)
+        torch.autograd.grad(beliefs.exp().square().sum(), phi)
 
 
 def seconds(call: Callable[[], object]) -> float:

@@ -1,0 +1,47 @@
+"""Scoring on several cores: one batch a thread, instead of all threads on each small operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+import torch
+
+from mmel.errors import ConfigError
+
+Batch = TypeVar("Batch")
+Result = TypeVar("Result")
+
+
+def score_batches(
+    score: Callable[[Batch], Result], batches: Iterable[Batch], workers: int | None = None
+) -> Iterator[Result]:
+    """Yield `score(batch)` in the order of `batches`, computed without gradients by `workers` threads.
+
+    The operations of a linker are small, so that splitting each over the cores costs more than it brings, and very
+    much more where other programs use the cores too; a batch a core has neither cost. While it runs, torch uses one
+    thread an operation in the whole process. At most two batches a worker are held. workers: as many as torch has
+    threads unless given; score must change no state, as a module in `eval()` mode does not.
+    """
+    threads = torch.get_num_threads()
+    workers = threads if workers is None else workers
+    if workers < 1:
+        raise ConfigError(f"workers = {workers}: must be at least 1")
+
+    def run(batch: Batch) -> Result:
+        with torch.inference_mode():
+            return score(batch)
+
+    source = iter(batches)
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            waiting = [pool.submit(run, batch) for batch in islice(source, 2 * workers)]
+            while waiting:
+                done = waiting.pop(0).result()
+                waiting += [pool.submit(run, batch) for batch in islice(source, 1)]
+                yield done
+    finally:
+        torch.set_num_threads(threads)
