@@ -72,6 +72,8 @@ class LocalAttention(nn.Module):
                 field="log_prior",
                 remedy="make LocalAttention with prior_hidden exactly when log_prior is passed",
             )
+        if candidate_mask.numel() == 0:
+            return entity_vectors.sum(-1)
         context = self.context_vectors(entity_vectors, words, word_mask, candidate_mask, table)
         scores = (entity_vectors @ context.unsqueeze(-1)).squeeze(-1)
         if self.combine is not None and log_prior is not None:
@@ -91,11 +93,11 @@ class LocalAttention(nn.Module):
         mentions = leading[-1]
         entities, word_mask = entity_vectors.flatten(0, -3), word_mask.flatten(0, -2)
         absent = ~candidate_mask.flatten(0, -2).unsqueeze(-1)
-        words = words.flatten(0, -3 if table is None else -2)
+        words = words.flatten(0, -3) if table is None else words.flatten(0, -2).long()
         # Words that are not kept get no weight and no gradient, so that choosing them needs no autograd.
         positions, top = self._choose(entities.detach(), words.detach(), word_mask, absent, table, mentions)
         kept_mask = word_mask.gather(-1, positions)
-        if table is not None and not torch.is_grad_enabled():
+        if table is not None and positions.shape[1] and not torch.is_grad_enabled():
             beta = masked_softmax(top, kept_mask, dim=-1)
             kept = words.gather(1, positions)
             context = functional.embedding_bag(kept, table, per_sample_weights=beta, mode="sum")
@@ -149,7 +151,7 @@ def _shared_relevance(
     if len(vocabulary) > words.shape[1] * MOST_OVERLAP:
         return _relevance(queries, functional.embedding(words, table), absent)
     scores = functional.linear(queries.flatten(0, 1), functional.embedding(vocabulary, table))
-    best = scores.view(*queries.shape[:2], -1).masked_fill_(absent, MASKED_SCORE).amax(1)
+    best = scores.view(*queries.shape[:2], len(vocabulary)).masked_fill_(absent, MASKED_SCORE).amax(1)
     number = (distinct.cumsum(0) - 1)[representative].view(words.shape)
     return best.gather(1, number)
 

@@ -86,6 +86,8 @@ class MulRel(nn.Module):
         extra_potential: [D, n, k, n, k] added to phi (symmetric, see `belief_propagation`), or a callable giving it.
         """
         candidate_mask = candidate_mask & mention_mask.unsqueeze(-1)
+        if psi.numel() == 0:
+            return psi
         beliefs = self.beliefs(psi, entity_vectors, mention_features, candidate_mask, extra_potential)
         scores: Tensor = self.combine(beliefs if self.log_beliefs else beliefs.exp(), log_prior)
         return mask_scores(scores, candidate_mask)

@@ -127,9 +127,26 @@ def test_mentions_without_words_or_candidates_stay_finite() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in [own, *module.parameters()])
 
 
-def test_a_batch_of_no_documents_is_fine() -> None:
-    entities, vectors, word_mask, candidate_mask = (t[:0] for t in made(1, 4, 3, 4))
-    assert model(4, 3)(entities, vectors, word_mask, candidate_mask).shape == (0, 3)
+@pytest.mark.parametrize("documents", [0, 2])
+@pytest.mark.parametrize("inference", [True, False])
+def test_batches_of_no_documents_and_32_bit_indices_are_fine(documents: int, inference: bool) -> None:
+    entities, vectors, word_mask, candidate_mask = (t.unflatten(0, (2, 3))[:documents] for t in made(6, 4, 3, 4))
+    table, indices = vectors.reshape(-1, 4), torch.arange(documents * 12, dtype=torch.int32).view(documents, 3, 4)
+    table = torch.cat((table, table.new_zeros(1, 4)))
+    with torch.inference_mode(inference):
+        scores = model(4, 3)(entities, vectors, word_mask, candidate_mask)
+        torch.testing.assert_close(model(4, 3)(entities, indices, word_mask, candidate_mask, table=table), scores)
+    assert scores.shape == (documents, 3, 3)
+
+
+@pytest.mark.parametrize("words,size", [(0, 2), (3, 0), (0, 0)])
+def test_batches_without_any_word_or_candidate_are_fine(words: int, size: int) -> None:
+    entities, vectors, word_mask, candidate_mask = made(2, words, size, 4)
+    scores = model(4, 3)(entities, vectors, word_mask, candidate_mask)
+    torch.testing.assert_close(scores, torch.zeros(2, size).double().masked_fill(~candidate_mask, MASKED_SCORE))
+    indices, table = torch.zeros(2, words).long(), torch.randn(5, 4).double()
+    with torch.no_grad():
+        torch.testing.assert_close(model(4, 3)(entities, indices, word_mask, candidate_mask, table=table), scores)
 
 
 def test_gradients_match_finite_differences() -> None:

@@ -176,6 +176,12 @@ def test_a_mention_without_candidates_changes_no_other() -> None:
     torch.testing.assert_close(module(**{k: v[:, [0, 2, 3]] for k, v in inputs.items()}), scores[:, [0, 2, 3]])
 
 
+@pytest.mark.parametrize("shape", [(0, 3, 2), (2, 0, 2), (2, 3, 0)])
+@pytest.mark.parametrize("normalisation", ["ment-norm", "rel-norm"])
+def test_batches_of_nothing_are_fine(shape: tuple[int, int, int], normalisation: str) -> None:
+    assert model(normalisation=normalisation)(**made(*shape)).shape == shape
+
+
 def test_extra_potentials_join_as_tensor_or_callable() -> None:
     inputs, module = made(2, 3, 2), model()
     extra = torch.randn(2, 3, 2, 3, 2, dtype=torch.float64)
