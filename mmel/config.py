@@ -44,6 +44,9 @@ class CandidatesConfig(Section):
         default=True,
         description="count the training documents' links as a second prior dictionary (Gan et al. 2021, section 4.1)",
     )
+    context_names: bool = Field(
+        default=False, description="let names of the text that are no mentions, but in the base, join the document graph"
+    )
     graph_k: int = Field(default=0, ge=0, description="added by document-graph expansion, beyond the prior's; 0: off")
     total: int | None = Field(default=None, ge=1, description="most candidates a mention keeps in all; none: no limit")
 

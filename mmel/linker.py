@@ -13,7 +13,7 @@ from mmel.candidates.annotations import AnnotationCounts
 from mmel.config import Config
 from mmel.document import NIL, Document, Link, LinkedDocument, ScoredCandidate
 from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
-from mmel.errors import InputError
+from mmel.errors import ConfigError, InputError
 from mmel.kb import KnowledgeBase
 from mmel.text.batch import iterate_batches
 from mmel.text.model import TextModel
@@ -88,9 +88,10 @@ class Linker:
     def link_prepared(self, inputs: TextInputs) -> Iterator[LinkedDocument]:
         """Links of documents that the preparer has seen."""
         links = _links(inputs, self.scores(inputs), self.kb)
-        for d, document in enumerate(inputs.table.documents):
-            rows = slice(inputs.table.first[d], inputs.table.first[d + 1])
-            yield LinkedDocument(document, tuple(links[rows]), meta={"kb": self.kb.meta.content_hash[:12]})
+        for d, document in enumerate(inputs.documents):
+            rows = range(inputs.table.first[d], inputs.table.first[d + 1])
+            own = tuple(links[i] for i in rows if inputs.asked[i])
+            yield LinkedDocument(document, own, meta={"kb": self.kb.meta.content_hash[:12]})
 
     def scores(self, inputs: TextInputs) -> np.ndarray:
         """`[M, K]` float32 final scores, very low at pads."""
@@ -119,7 +120,7 @@ def make_preparer(
         kb,
         CachedTextEncoder(encoder, config.encoder.cache),
         config.model.scorers,
-        Selection(rule.prior_k, rule.keep_prior, rule.keep_context, rule.graph_k),
+        Selection(rule.prior_k, rule.keep_prior, rule.keep_context, rule.graph_k, rule.total, rule.fuzzy),
         annotations,
         config.model.window,
         config.model.context_words,
@@ -131,6 +132,8 @@ def pick_device(name: str) -> torch.device:
     """`auto` is cuda where there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda' and there is none here. Remedy: device=auto, or device=cpu")
     return torch.device(name)
 
 

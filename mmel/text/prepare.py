@@ -9,6 +9,7 @@ import numpy as np
 
 from mmel.candidates import CandidateGenerator, Candidates, MentionTable
 from mmel.candidates.annotations import AnnotationCounts
+from mmel.candidates.names import with_context_names
 from mmel.candidates.graph import CandidateGraph, hubs_of
 from mmel.document import Document, Entity
 from mmel.encoders.entities import EntityVectors, SentenceVectors
@@ -26,9 +27,11 @@ class Selection:
     """How many candidates each step keeps; see `CandidatesConfig`."""
 
     prior_k: int | None = 30
-    keep_prior: int = 4
+    keep_prior: int | None = 4
     keep_context: int = 3
     graph_k: int = 0
+    total: int | None = None
+    fuzzy: bool = True
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,12 @@ class TextInputs:
         entities: `[U, e]` float16 or float32 vectors of these candidates, of a dimension of their own.
         gold: `[M]` column of the gold candidate, -1 where there is none.
         recall: candidate recall after each step, by its name.
+        documents: the documents as given; `table.documents` may carry context names besides.
+        asked: `[M]` whether a mention is one of the documents' own, in their order.
     """
+
+    documents: Sequence[Document]
+    asked: np.ndarray
 
     table: MentionTable
     candidates: Candidates
@@ -91,8 +99,9 @@ class TextPreparer:
             leave_out: the documents are those the annotations were counted on; each mention then sees the counts
                 without its own document's.
         """
-        table = MentionTable.of(documents, self.kb)
-        listed = CandidateGenerator(self.kb, self.selection.prior_k)(table)
+        extended = with_context_names(documents, self.kb) if self.selection.context_names else documents
+        table = MentionTable.of(extended, self.kb)
+        listed = CandidateGenerator(self.kb, self.selection.prior_k, self.selection.fuzzy)(table)
         if self.annotations is not None:
             listed = self._average(table, listed, self.annotations, leave_out)
         recall = {f"prior {self.selection.prior_k or 'all'}": listed.recall(table.gold)}
@@ -101,6 +110,8 @@ class TextPreparer:
         unique, slot = np.unique(candidates.ids, return_inverse=True)
         if len(unique) and unique[0] < 0:  # pads share slot 0 with a real entity; the mask keeps them apart
             unique, slot = unique[1:], np.maximum(slot - 1, 0)
+        if not len(unique):
+            unique = np.zeros(1, np.int64)
         titles = self.kb.titles(unique)
         data = Prepared(
             table=table,
@@ -121,6 +132,8 @@ class TextPreparer:
         # The text columns are cosines with the context, which only the sentence encoder shares a space with.
         same = self.entities.id == self.sentences.id
         return TextInputs(
+            documents=documents,
+            asked=_asked(documents, table),
             table=table,
             candidates=candidates,
             graph=data.graph,
@@ -149,25 +162,23 @@ class TextPreparer:
     ) -> tuple[Candidates, list[np.ndarray], dict[str, float]]:
         """The candidates kept, best prior first; their cosines with linked entities `[M, K]`; recall after each step."""
         rule, mask = self.selection, listed.mask
+        total = mask.shape[1] if rule.total is None else rule.total
         similarity, linked = self._similarities(listed, context)
-        nothing = np.full(listed.ids.shape, np.iinfo(np.int32).max)
-        by_prior = np.where(mask, np.arange(mask.shape[1]), nothing)
-        keep = mask & (by_prior < rule.keep_prior)
-        recall = {f"{rule.keep_prior} by prior": _recall(listed, table.gold, keep)}
+        by_prior = np.where(mask, np.arange(mask.shape[1]), np.iinfo(np.int32).max)
+        keep = mask & (by_prior < min(total, total if rule.keep_prior is None else rule.keep_prior))
+        recall = {f"{'all' if rule.keep_prior is None else rule.keep_prior} by prior": _recall(listed, table.gold, keep)}
         for column in (similarity, *linked) if rule.graph_k else (similarity,):
-            rest = np.where(mask & ~keep, -column, np.inf)
-            keep |= mask & (_rank(rest) < rule.keep_context) & np.isfinite(rest)
+            keep = _extend(keep, column, mask, rule.keep_context, total)
         recall[f"+ {rule.keep_context} by context"] = _recall(listed, table.gold, keep)
         if rule.graph_k:
             graph = CandidateGraph.of(table, listed, self.kb)
             vote = mask * np.log(np.maximum(len(self.kb), 2) / np.maximum(mask.sum(1, keepdims=True), 1))
             sentence = graph.shared(graph.support(vote, "sentence"), table, listed)
             for support in (graph.support(vote), sentence):
-                rest = np.where(mask & ~keep & (support > 0), -support, np.inf)
-                keep |= (_rank(rest) < rule.graph_k) & np.isfinite(rest)
+                keep = _extend(keep, support, mask & (support > 0), rule.graph_k, total)
             recall[f"+ {rule.graph_k} by document graph"] = _recall(listed, table.gold, keep)
         width = max(int(keep.sum(1).max(initial=0)), 1)
-        order = np.argsort(np.where(keep, by_prior, nothing), axis=1, kind="stable")[:, :width]
+        order = np.argsort(np.where(keep, by_prior, np.iinfo(np.int32).max), axis=1, kind="stable")[:, :width]
         return _cut(listed, keep).take(order), [np.take_along_axis(column, order, 1) for column in linked], recall
 
     def _similarities(self, listed: Candidates, context: MentionContext) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -185,6 +196,12 @@ class TextPreparer:
         ) / 2
         linked = [_dots(views[name], mention, vectors, neighbour) for name in ("sentence", "document")]
         return _cells(similarity, cells, listed.ids.shape), [_cells(v, cells, listed.ids.shape) for v in linked]
+
+
+def _asked(documents: Sequence[Document], table: MentionTable) -> np.ndarray:
+    own = {(d, m.start, m.end) for d, document in enumerate(documents) for m in document.text_mentions}
+    spans = zip(table.doc.tolist(), table.start.tolist(), table.end.tolist(), strict=True)
+    return np.array([span in own for span in spans], bool)
 
 
 def main_neighbour(entities: np.ndarray, kb: KnowledgeBase) -> np.ndarray:
@@ -228,6 +245,13 @@ def _dots(left: np.ndarray, left_row: np.ndarray, right: np.ndarray, right_row: 
         part = slice(begin, begin + _CHUNK)
         out[part] = np.einsum("cd,cd->c", left[left_row[part]], right[right_row[part]].astype(np.float32))
     return out
+
+
+def _extend(keep: np.ndarray, column: np.ndarray, allowed: np.ndarray, most: int, total: int) -> np.ndarray:
+    """`keep` and the `most` best other candidates by `column`, as far as no mention then keeps more than `total`."""
+    rest = np.where(allowed & ~keep, -column, np.inf)
+    room = np.minimum(most, total - keep.sum(1, keepdims=True))
+    return np.asarray(keep | ((_rank(rest) < room) & np.isfinite(rest)))
 
 
 def _rank(values: np.ndarray) -> np.ndarray:
