@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mmel.candidates.mentions import MentionTable
-from mmel.document import TextMention
+from mmel.document import Candidate, TextMention
 from mmel.kb import KnowledgeBase
 
 SOURCES = ("pad", "given", "exact", "folded", "fuzzy")
@@ -93,7 +94,9 @@ class CandidateGenerator:
             own = ids[at : at + len(listed)]
             at += len(listed)
             prior = self._prior(mention, own)
-            order = np.argsort(-prior, kind="stable")[: self.prior_k]
+            # A list without prior and rank may stand in any order: its ties go by KB index.
+            ties = np.arange(len(own)) if _is_ordered(listed) else own
+            order = np.lexsort((ties, -prior))[: self.prior_k]
             order = order[own[order] >= 0]
             out.append((own[order], prior[order], np.full(len(order), SOURCES.index("given"), np.uint8)))
         return out
@@ -108,6 +111,10 @@ class CandidateGenerator:
         else:
             weight = np.where(ids >= 0, self.kb.popularity[ids], 0).astype(np.float64) + 1
         return (weight / weight.sum()).astype(np.float32)
+
+
+def _is_ordered(listed: Sequence[Candidate]) -> bool:
+    return all(c.prior is not None for c in listed) or all(c.rank is not None for c in listed)
 
 
 _EMPTY = (np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.uint8))

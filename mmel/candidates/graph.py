@@ -147,7 +147,9 @@ def hubs_of(entities: np.ndarray, kb: KnowledgeBase, most: int = MAX_HUBS) -> tu
     source = inverse[position]
     at = begin[source] + step - 1
     linked = np.asarray(links[np.where(step > 0, at, 0)], np.int64) if len(links) else np.zeros(len(at), np.int64)
-    return position, np.where(step > 0, linked, entities[position])
+    hub = np.where(step > 0, linked, entities[position])
+    once = (step == 0) | (hub != entities[position])  # a link to itself adds nothing
+    return position[once], hub[once]
 
 
 def dense(keys: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -43,6 +44,7 @@ class EncodingCache:
         self._index: dict[bytes, tuple[int, int]] = {}
         self._vectors: np.ndarray = np.empty((0, dim), np.float16)
         self._spans: np.ndarray = np.empty((0, 2), np.int32)
+        self._keys = 0
         self._refresh()
 
     def __contains__(self, text: str) -> bool:
@@ -85,23 +87,27 @@ class EncodingCache:
         with open(self.folder / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._refresh()
+            # Another process may have stored some of them since they were found missing.
+            new = [(t, e) for t, e in zip(texts, encodings, strict=True) if t not in self]
+            if not new:
+                return
             start = len(self._vectors)
-            keys = np.empty(len(texts), _KEY)
-            for i, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
+            keys = np.empty(len(new), _KEY)
+            for i, (text, encoding) in enumerate(new):
                 keys[i] = (content_key(text), start, len(encoding.vectors))
                 start += len(encoding.vectors)
-            self._write("vectors", np.concatenate([e.vectors for e in encodings]).astype("<f2"), self.dim * 2)
-            self._write("spans", np.concatenate([e.spans for e in encodings]).astype("<i4"), 8)
-            self._write("keys", keys, _KEY.itemsize)
+            # Keys whose rows were lost go first: the rows to come would make them true.
+            self._write("keys", keys[:0], self._keys)
+            self._write("vectors", np.concatenate([e.vectors for _, e in new]).astype("<f2"), len(self._vectors))
+            self._write("spans", np.concatenate([e.spans for _, e in new]).astype("<i4"), len(self._spans))
+            self._write("keys", keys, self._keys)
             self._refresh()
 
-    def _write(self, name: str, rows: np.ndarray, row_bytes: int) -> None:
-        complete = {"vectors": len(self._vectors), "spans": len(self._spans)}.get(name)
+    def _write(self, name: str, rows: np.ndarray, complete: int) -> None:
+        """Write `rows` behind the `complete` first ones; a torn tail of a killed writer is overwritten, never read."""
         path = self.folder / name
         with open(path, "r+b" if path.exists() else "w+b") as stream:
-            end = stream.seek(0, 2)
-            # A torn tail of a killed writer is overwritten, never read.
-            stream.seek((complete if complete is not None else end // row_bytes) * row_bytes)
+            stream.seek(complete * rows.dtype.itemsize * math.prod(rows.shape[1:]))
             stream.write(rows.tobytes())
             stream.truncate()
 
@@ -117,7 +123,9 @@ class EncodingCache:
         complete = min(len(vectors), len(spans))
         path = self.folder / "keys"
         keys = np.fromfile(path, _KEY, path.stat().st_size // _KEY.itemsize) if path.exists() else np.empty(0, _KEY)
-        keys = keys[keys["start"] + keys["rows"] <= complete]
+        lost = np.flatnonzero(keys["start"] + keys["rows"] > complete)
+        keys = keys[: lost[0]] if len(lost) else keys
+        self._keys = len(keys)
         used = int((keys["start"] + keys["rows"]).max()) if len(keys) else 0
         self._vectors, self._spans = vectors[:used], spans[:used]
         self._index = {

@@ -57,7 +57,8 @@ class TransformerEncoder:
         self.dim = int(self._model.config.hidden_size)
         if precision not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"precision is '{precision}'; allowed: auto, float32, bfloat16")
-        native = device != "cpu" or torch.cpu._is_avx512_bf16_supported()
+        # torch says so from 2.6 on; before, float32 is as right.
+        native = device != "cpu" or getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
         self.bfloat16 = precision == "bfloat16" or (precision == "auto" and native)
         kind = "bf16" if self.bfloat16 else "f32"
         self.id = f"{Path(str(name)).name}-{_weights_digest(path, self._model)}-{kind}-t{max_tokens}"
@@ -116,8 +117,7 @@ class CachedTextEncoder:
     """An encoder whose results are kept on disk under its id; equal texts are encoded once, ever.
 
     Args:
-        make: builds the encoder; called only when something is missing from the cache and `encoder_id` is known,
-            or at once otherwise.
+        folder: where the caches of all encoders lie; None is `cache_root() / "encodings"`.
     """
 
     def __init__(self, encoder: TextEncoder, folder: Path | None = None) -> None:
@@ -176,12 +176,17 @@ def _load(path: str, device: str) -> tuple[Any, Any]:
 
 
 def _weights_digest(path: str, model: Any) -> str:
-    """Eight hex digits of the weights, so that other weights under one name never share a cache."""
+    """Eight hex digits of the weights, so that other weights under one name never share a cache.
+
+    The pooler is left out: it is not used, and drawn anew at each loading where the files do not have it.
+    """
     file = Path(path) / "model.safetensors"
     if file.exists():
         return sha256_file(file)[:8]
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
+        if name.startswith("pooler."):
+            continue
         digest.update(name.encode())
         digest.update(tensor.cpu().float().numpy().tobytes())
     return digest.hexdigest()[:8]

@@ -22,7 +22,7 @@ class MentionContext:
 
     Attributes:
         views: `[M, len(VIEWS), d]` float32 means of contextual token vectors, unit norm (zero where empty).
-        tokens: `[T, d]` float16 token vectors of all documents.
+        tokens: `[T, d]` float16 token vectors of all documents; one row of zeros where they have none.
         words: `[M, W]` int64 rows of `tokens` nearest around the mention, the mention left out; -1 pads.
     """
 
@@ -63,7 +63,7 @@ def encode_context(
             words[rows] = _around(low[:, 0], high[:, 0], len(encoding.vectors), context_words, offset)
         offset += len(encoding.vectors)
     tokens = [e.vectors for e in encodings if len(e.vectors)]
-    return MentionContext(views, np.concatenate(tokens) if tokens else np.zeros((0, size), np.float16), words)
+    return MentionContext(views, np.concatenate(tokens) if tokens else np.zeros((1, size), np.float16), words)
 
 
 def _view_spans(text: str, start: np.ndarray, end: np.ndarray, window: int) -> np.ndarray:
