@@ -32,6 +32,7 @@ class Selection:
     graph_k: int = 0
     total: int | None = None
     fuzzy: bool = True
+    context_names: bool = False
 
 
 @dataclass(frozen=True)
