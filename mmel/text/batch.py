@@ -41,7 +41,7 @@ class TextBatch:
         entities: `[m, k, d + e]` title vectors and entity vectors of the candidates.
         views: `[m, V, d]` contexts; words `[m, W, d]` context tokens with word_mask `[m, W]` (W = 0 when unused).
         sentence, group: `[m]` ids; position `[m]` of the mention in its document.
-        same_name, same_doc: `[m * k]` slots shared by cells of one entity under one name, and in one document.
+        same_name, same_doc: `[m * k]` slots shared by cells of one entity under one name, and in one document piece.
     """
 
     rows: np.ndarray
@@ -98,6 +98,7 @@ def make_batch(inputs: TextInputs, pieces: Sequence[tuple[int, int]], with_words
     for i, (a, b) in enumerate(pieces):
         place[i, : b - a] = np.arange(at, at + b - a)
         at += b - a
+    piece = np.repeat(np.arange(len(pieces)), [b - a for a, b in pieces])
     table, candidates = inputs.table, inputs.candidates
     ids, mask = candidates.ids[rows], candidates.mask[rows]
     slot = inputs.slot[rows]
@@ -116,9 +117,9 @@ def make_batch(inputs: TextInputs, pieces: Sequence[tuple[int, int]], with_words
         sentence=torch.from_numpy(table.sentence[rows]),
         group=torch.from_numpy(table.surface_group[rows]),
         position=torch.from_numpy(rows - table.first[table.doc[rows]]),
-        same_name=_shared(table.surface_group[rows], ids),
-        same_doc=_shared(table.doc[rows], ids),
-        edges=_edges(inputs, rows),
+        same_name=_shared(_pairs(piece, table.surface_group[rows]), ids),
+        same_doc=_shared(piece, ids),
+        edges=_edges(inputs, rows, piece),
     )
 
 
@@ -136,7 +137,12 @@ def _shared(owner: np.ndarray, ids: np.ndarray) -> Tensor:
     return torch.from_numpy(dense(np.where(ids >= 0, owner[:, None] * stride + ids, -1).ravel()))
 
 
-def _edges(inputs: TextInputs, rows: np.ndarray) -> LinkEdges:
+def _pairs(piece: np.ndarray, slot: np.ndarray) -> np.ndarray:
+    """Dense index of (piece, slot): pieces of one document share nothing, whether or not they meet in a batch."""
+    return dense(piece * (slot.max(initial=0) + 1) + slot)
+
+
+def _edges(inputs: TextInputs, rows: np.ndarray, piece: np.ndarray) -> LinkEdges:
     graph, k = inputs.graph, inputs.candidates.ids.shape[1]
     low = np.searchsorted(graph.mention, rows, side="left")
     high = np.searchsorted(graph.mention, rows, side="right")
@@ -144,7 +150,7 @@ def _edges(inputs: TextInputs, rows: np.ndarray) -> LinkEdges:
     local = np.repeat(np.arange(len(rows)), count)
     edge = np.arange(len(local)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(low, count)
     slots = (graph.doc_slot, graph.group_slot, graph.sentence_slot, graph.sentence_group_slot)
-    doc, group, sentence, sentence_group = (torch.from_numpy(dense(slot[edge])) for slot in slots)
+    doc, group, sentence, sentence_group = (torch.from_numpy(_pairs(piece[local], slot[edge])) for slot in slots)
     cell = torch.from_numpy(local * k + graph.cell[edge] % k)
     share = torch.from_numpy(1 / graph.group_size[edge])
     return LinkEdges(cell, doc, group, sentence, sentence_group, share)
