@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mmel.text.masking import MASKED_SCORE, mask_scores, masked_softmax
+from mmel.text.masking import mask_scores, masked_softmax
 
 # Undamped messages may vanish; their logarithm must not.
 SMALLEST_MESSAGE = 1e-30
@@ -94,18 +94,19 @@ class _MaxProduct(torch.autograd.Function):
     n * n * k numbers, and the sums are made again, in one buffer. Messages are [D, a, i, j]: to candidate a of mention
     i from mention j. `unary[t]` holds all that mention i knows without its neighbours in round t.
 
-    Log-messages are divided by their average over the receiver's candidates, which changes no belief but keeps the sums
-    over a hundred mentions near zero, where float32 is fine.
+    Messages are divided by their average over the receiver's candidates, which changes no belief but keeps the sums of
+    their logarithms over a hundred mentions near zero, where float32 is fine.
     """
 
     @staticmethod
     def forward(ctx: Any, unary: Tensor, table: Tensor, candidate_mask: Tensor, damping: float) -> Tensor:
         keep = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         pairs = pair_mask(candidate_mask).unsqueeze(1).to(table.dtype)
-        absent = torch.where(candidate_mask, 0.0, MASKED_SCORE).to(table.dtype).transpose(1, 2).unsqueeze(-1)
+        candidates = candidate_mask.transpose(1, 2).unsqueeze(-1)
+        full = bool((candidate_mask == candidate_mask[..., :1]).all())
         count = candidate_mask.sum(-1).clamp_min(1).to(table.dtype)[:, None, :, None]
+        # Rounds begin with messages of zero, the logarithm of 1.
         messages = table.new_zeros(table.shape[0], *table.shape[2:])
-        # Rounds begin with messages of zero, log 1.
         damped = torch.ones_like(messages)
         vanishing = (1 - damping) ** (len(unary) - 1) < SMALLEST_MESSAGE
         cavity, sums = torch.empty_like(messages), torch.empty_like(table)
@@ -114,35 +115,37 @@ class _MaxProduct(torch.autograd.Function):
         for step, bias in enumerate(unary[1:], start=1):
             _cavity(belief, messages, cavity)
             votes = torch.add(table, cavity.unsqueeze(2), out=sums).amax(1)
-            new = torch.softmax(votes + absent, 1)
-            damped = torch.lerp(damped, new, damping)
+            new = torch.softmax(votes if full else mask_scores(votes, candidates), 1)
+            share = _share(step, damping, count)
+            damped = torch.mul(damped, 1 - share / count).addcmul_(new, share)
             if vanishing:
                 damped.clamp_min_(SMALLEST_MESSAGE)
             if keep:
                 saved += (belief, messages, votes, new, damped)
-            left = (1 - damping) ** step
-            messages = torch.div(damped, (1 - left) / count + left).log_().mul_(pairs)
+            messages = damped.log().mul_(pairs)
             belief = bias + messages.sum(-1)
         if keep:
-            ctx.save_for_backward(table, pairs, *saved)
+            ctx.save_for_backward(table, pairs, count, *saved)
             ctx.damping = damping
         return belief
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
-        table, pairs, *saved = ctx.saved_tensors
+        table, pairs, count, *saved = ctx.saved_tensors
         rounds = [saved[i : i + 5] for i in range(0, len(saved), 5)]
         grad_table = torch.zeros_like(table)
         grad_unary = [grad]
         grad_messages = grad.unsqueeze(-1).expand_as(rounds[0][1])
         grad_damped = torch.zeros_like(rounds[0][1])
         cavity, sums = torch.empty_like(grad_damped), torch.empty_like(table)
-        for step in reversed(rounds):
-            belief, messages, votes, new, damped = step
-            grad_damped = grad_damped.mul_(1 - ctx.damping).addcdiv_(grad_messages * pairs, damped)
+        for step in range(len(rounds), 0, -1):
+            belief, messages, votes, new, damped = rounds[step - 1]
+            share = _share(step, ctx.damping, count)
+            grad_damped.addcdiv_(grad_messages * pairs, damped)
             grad_votes = grad_damped * new
-            grad_votes = grad_votes.addcmul_(new, grad_votes.sum(1, keepdim=True), value=-1).mul_(ctx.damping)
+            grad_votes = grad_votes.addcmul_(new, grad_votes.sum(1, keepdim=True), value=-1).mul_(share)
+            grad_damped.mul_(1 - share / count)
             _cavity(belief, messages, cavity)
             # 1 where a source candidate gave the maximum; candidates that tie share the gradient.
             best = torch.add(table, cavity.unsqueeze(2), out=sums).eq_(votes.unsqueeze(1))
@@ -158,3 +161,12 @@ class _MaxProduct(torch.autograd.Function):
 def _cavity(belief: Tensor, messages: Tensor, out: Tensor) -> Tensor:
     """What mention j believes of its candidate b without mention i: [D, b, i, j], written to `out`."""
     return torch.sub(belief.unsqueeze(2), messages.transpose(-1, -2), out=out)
+
+
+def _share(step: int, damping: float, count: Tensor) -> Tensor:
+    """Weight of the new distribution in the damped message of round `step`, once its average over `count` is 1.
+
+    The message of round t is a distribution with weight 1 - (1 - damping)^t and the ones of the start with the rest.
+    """
+    left = (1 - damping) ** step
+    return damping / ((1 - left) / count + left)

@@ -112,16 +112,15 @@ class LocalAttention(nn.Module):
         self, entities: Tensor, words: Tensor, word_mask: Tensor, absent: Tensor, table: Tensor | None, mentions: int
     ) -> tuple[Tensor, Tensor]:
         """Positions of the kept words and their u(w), [m, min(keep, w)] each, a few mentions at a time."""
-        parts = []
         on_cpu = entities.device.type == "cpu"
         slots = words.new_empty(len(table)) if table is not None and on_cpu else None
-        unheard = ~word_mask
-        for rows in _pieces(len(entities), mentions) if on_cpu else _pieces(len(entities), DEVICE_CHUNK, DEVICE_CHUNK):
-            queries = entities[rows] * self.attention
-            relevance = _shared_relevance(queries, words[rows], absent[rows], table, slots)
-            relevance.masked_fill_(unheard[rows], MASKED_SCORE)
-            parts.append(relevance.topk(min(self.keep, relevance.shape[-1]), dim=-1))
-        return torch.cat([part.indices for part in parts]), torch.cat([part.values for part in parts])
+        pieces = _pieces(len(entities), mentions) if on_cpu else _pieces(len(entities), DEVICE_CHUNK, DEVICE_CHUNK)
+        parts = [
+            _shared_relevance(entities[rows] * self.attention, words[rows], absent[rows], table, slots)
+            for rows in pieces
+        ]
+        top = mask_scores(torch.cat(parts), word_mask).topk(min(self.keep, word_mask.shape[-1]), dim=-1)
+        return top.indices, top.values
 
 
 def _pieces(total: int, mentions: int, chunk: int = CHUNK) -> list[slice]:
