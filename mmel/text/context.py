@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch.nn.functional import embedding_bag
 
 from mmel.candidates import MentionTable
 from mmel.candidates.mentions import sentence_starts
@@ -14,6 +16,7 @@ from mmel.encoders.text import CachedTextEncoder
 
 VIEWS = ("mention", "window", "left", "right", "sentence", "document")
 _WORD = re.compile(r"\S+")
+_TOKENS = 1 << 15  # wordpieces whose vectors are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -52,17 +55,25 @@ def encode_context(
     size = encoder.encoder.dim
     views = np.zeros((len(table), len(VIEWS), size), np.float32)
     words = np.full((len(table), context_words), -1, np.int64)
-    offset = 0
+    vectors: list[np.ndarray] = []
+    ranges: list[np.ndarray] = []
+    begin, held, offset = 0, 0, 0
     for d, encoding in enumerate(encodings):
-        rows = slice(table.first[d], table.first[d + 1])
-        if len(encoding.vectors) and rows.stop > rows.start:
+        rows, count = slice(table.first[d], table.first[d + 1]), len(encoding.vectors)
+        spans = np.zeros((rows.stop - rows.start, len(VIEWS), 2), np.int64)
+        if count and len(spans):
             spans = _view_spans(table.documents[d].text, table.start[rows], table.end[rows], window)
             low = np.searchsorted(encoding.spans[:, 1], spans[..., 0], side="right")
             high = np.maximum(np.searchsorted(encoding.spans[:, 0], spans[..., 1], side="left"), low)
-            views[rows] = _means(encoding.vectors, low, high)
-            words[rows] = _around(low[:, 0], high[:, 0], len(encoding.vectors), context_words, offset)
-        offset += len(encoding.vectors)
-    tokens = [e.vectors for e in encodings if len(e.vectors)]
+            words[rows] = _around(low[:, 0], high[:, 0], count, context_words, offset)
+            spans = np.stack([low, high], -1) + held
+        vectors.append(encoding.vectors)
+        ranges.append(spans)
+        held, offset = held + count, offset + count
+        if held >= _TOKENS or d + 1 == len(encodings):
+            views[begin : rows.stop] = _means(vectors, np.concatenate(ranges))
+            vectors, ranges, begin, held = [], [], rows.stop, 0
+    tokens = [e.vectors for e in encodings if len(e.vectors)] if context_words else []
     return MentionContext(views, np.concatenate(tokens) if tokens else np.zeros((1, size), np.float16), words)
 
 
@@ -86,12 +97,18 @@ def _view_spans(text: str, start: np.ndarray, end: np.ndarray, window: int) -> n
     return np.stack([np.stack(spans[name], -1) for name in VIEWS], 1)
 
 
-def _means(vectors: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    total = np.zeros((len(vectors) + 1, vectors.shape[1]), np.float32)
-    np.cumsum(vectors, axis=0, dtype=np.float32, out=total[1:])
-    mean = (total[high] - total[low]) / np.maximum(high - low, 1)[..., None]
+def _means(vectors: list[np.ndarray], ranges: np.ndarray) -> np.ndarray:
+    """`[m, V, d]` float32 unit means of the rows `[low, high)` that `ranges` `[m, V, 2]` names of all `vectors`."""
+    table = torch.from_numpy(np.concatenate(vectors)).float()
+    # Mentions share their sentences and their document: every range is added up once.
+    key, inverse = np.unique(ranges[..., 0] * (len(table) + 1) + ranges[..., 1], return_inverse=True)
+    low, high = np.divmod(key, len(table) + 1)
+    count = high - low
+    first = np.cumsum(count) - count
+    index = np.arange(int(count.sum())) + np.repeat(low - first, count)
+    mean = embedding_bag(torch.from_numpy(index), table, torch.from_numpy(first), mode="mean").numpy()
     norm = np.linalg.norm(mean, axis=-1, keepdims=True)
-    return np.asarray(mean / np.maximum(norm, 1e-6))
+    return np.asarray((mean / np.maximum(norm, 1e-6))[inverse.reshape(ranges.shape[:-1])])
 
 
 def _around(low: np.ndarray, high: np.ndarray, length: int, count: int, offset: int) -> np.ndarray:
