@@ -45,7 +45,8 @@ class CandidatesConfig(Section):
         description="count the training documents' links as a second prior dictionary (Gan et al. 2021, section 4.1)",
     )
     context_names: bool = Field(
-        default=False, description="let names of the text that are no mentions, but in the base, join the document graph"
+        default=False,
+        description="let names of the text that are no mentions, but in the base, join the document graph",
     )
     graph_k: int = Field(default=0, ge=0, description="added by document-graph expansion, beyond the prior's; 0: off")
     total: int | None = Field(default=None, ge=1, description="most candidates a mention keeps in all; none: no limit")
@@ -62,6 +63,12 @@ class EncoderConfig(Section):
     """The frozen text encoder; its outputs are cached by content hash."""
 
     name: str = Field(default="minilm-l6", description="encoder name, or the path of a sentence-transformers folder")
+    entities: str = Field(
+        default="sentence",
+        description="entity vectors: sentence (this encoder over title, description and linked titles), trained "
+        "(gensim Doc2Vec over the same), a word2vec or GloVe file (.txt, .vec, .bin, .kv), or a folder with "
+        "dict.entity and entity_embeddings.npy",
+    )
     batch_size: int = Field(default=64, ge=1, description="texts a forward pass")
     max_tokens: int = Field(default=128, ge=8, le=512, description="word pieces of a text that are read")
     cache: UserPath | None = Field(

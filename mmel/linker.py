@@ -12,12 +12,13 @@ import torch
 from mmel.candidates.annotations import AnnotationCounts
 from mmel.config import Config
 from mmel.document import NIL, Document, Link, LinkedDocument, ScoredCandidate
+from mmel.encoders.entities import entity_vectors
 from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
 from mmel.errors import ConfigError, InputError
 from mmel.kb import KnowledgeBase
 from mmel.text.batch import iterate_batches
 from mmel.text.model import TextModel
-from mmel.text.prepare import Selection, TextInputs, TextPreparer
+from mmel.text.prepare import Selection, TextInputs, TextPreparer, entity_texts
 from mmel.training.checkpoint import load_module, load_tensors
 from mmel.training.run import RunFolder, read_json
 
@@ -65,13 +66,21 @@ class Linker:
         if run.annotations_file.is_file():
             rows = read_json(run.annotations_file, "train again with --restart")
             annotations = AnnotationCounts.from_state([(n, e, c) for n, e, c in rows], kb)
-        preparer = make_preparer(config, kb, annotations)
+        trained_on = state.get("entities")
+        preparer = make_preparer(config, kb, annotations, trained_on=trained_on)
         if state["encoder"] != preparer.encoder.encoder.id:
             raise InputError(
                 f"the model was trained on vectors of '{state['encoder']}', this encoder is "
                 f"'{preparer.encoder.encoder.id}'",
                 file=run.model_file,
                 remedy="install the same encoder weights, or train again",
+            )
+        if trained_on not in (None, preparer.entities.id):
+            raise InputError(
+                f"the model was trained on entity vectors '{trained_on}', encoder.entities="
+                f"{config.encoder.entities} gives '{preparer.entities.id}'",
+                file=run.model_file,
+                remedy=f"name the same vectors in {run.config_file}, with 'trained' the same base, or train again",
             )
         empty = torch.zeros(len(state["columns"]))
         dims = preparer.encoder.encoder.dim, preparer.entities.dim
@@ -112,19 +121,29 @@ def make_preparer(
     kb: KnowledgeBase,
     annotations: AnnotationCounts | None,
     on_batch: Callable[[int], None] | None = None,
+    say: Callable[[str], None] | None = None,
+    trained_on: str | None = None,
 ) -> TextPreparer:
-    """The preparer that a config describes."""
+    """The preparer that a config describes; for `say` and `trained_on` (an id of vectors) see `entity_vectors`."""
     encoder = TransformerEncoder(config.encoder.name, max_tokens=config.encoder.max_tokens)
+    cached = CachedTextEncoder(encoder, config.encoder.cache)
+    entities = entity_vectors(
+        config.encoder.entities, cached, entity_texts, kb,
+        folder=config.encoder.cache, say=say, on_batch=on_batch, trained_on=trained_on,
+    )  # fmt: skip
     rule = config.candidates
     return TextPreparer(
         kb,
-        CachedTextEncoder(encoder, config.encoder.cache),
+        cached,
         config.model.scorers,
-        Selection(rule.prior_k, rule.keep_prior, rule.keep_context, rule.graph_k, rule.total, rule.fuzzy),
+        Selection(
+            rule.prior_k, rule.keep_prior, rule.keep_context, rule.graph_k, rule.total, rule.fuzzy, rule.context_names
+        ),
         annotations,
         config.model.window,
         config.model.context_words,
         on_batch,
+        entities,
     )
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+from mmel.errors import ConfigError, did_you_mean
+from mmel.files import cache_root
 
 if TYPE_CHECKING:
     from mmel.encoders.text import CachedTextEncoder
@@ -25,7 +29,7 @@ class EntityVectors(Protocol):
     def dim(self) -> int: ...
 
     def vectors(self, kb: KnowledgeBase, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """`[len(indices), dim]` float16 or float32 of unit norm; zeros for an entity that the source does not have."""
+        """`[len(indices), dim]` float16 of unit norm; zeros for an entity that the source does not have."""
         ...
 
 
@@ -48,3 +52,47 @@ class SentenceVectors:
         """See EntityVectors."""
         texts = self._texts(np.asarray(indices, np.int64), kb)
         return self._encoder.sentence_vectors(texts, self._on_batch)
+
+
+def entity_vectors(
+    source: str,
+    encoder: CachedTextEncoder,
+    texts: EntityTexts,
+    kb: KnowledgeBase,
+    *,
+    folder: Path | None = None,
+    say: Say | None = None,
+    on_batch: Callable[[int], None] | None = None,
+    trained_on: str | None = None,
+) -> EntityVectors:
+    """The source of entity vectors that a setting names.
+
+    Args:
+        source: `sentence` (`encoder` over the text of each entity), `trained` (Doc2Vec over the same texts), a file in
+            a word2vec or GloVe format, or a folder with `dict.entity` and `entity_embeddings.npy`.
+        kb: the base that `trained` learns from and keeps its vectors in.
+        folder: of cached encodings, where files are kept once converted; None is that of CachedTextEncoder.
+        say: told, once, how many entities have no vector.
+        trained_on: the id of the source that a model was trained with; `trained` opens that one.
+
+    Raises:
+        ConfigError where `source` is neither a name nor a path; InputError where a file is broken.
+    """
+    if source == "sentence":
+        return SentenceVectors(encoder, texts, on_batch)
+    if source == "trained":
+        from mmel.encoders.trained import TrainedVectors
+
+        return TrainedVectors(kb, texts, say, trained_on)
+    from mmel.encoders.keyed import is_vector_file, open_arrays, open_keyed
+
+    path = Path(source).expanduser()
+    cache = (folder or cache_root() / "encodings") / "entity-vectors"
+    if path.is_dir():
+        return open_arrays(path, cache, say)
+    if is_vector_file(path):
+        return open_keyed(path, cache, say)
+    raise ConfigError(
+        f"encoder.entities is '{source}', which is no folder and no file of vectors."
+        f"{did_you_mean(source, ('sentence', 'trained', 'FILE.txt', 'FILE.vec', 'FILE.bin', 'FILE.kv', 'FOLDER'))}"
+    )

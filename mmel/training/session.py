@@ -48,7 +48,7 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     say(f"{dataset.name}: knowledge base of {len(kb):,} entities; reading and encoding documents")
     started = time.perf_counter()
     train_documents = [_read(dataset, split, config, skips) for split in config.data.train_split]
-    preparer, annotations = _preparer(config, kb, train_documents)
+    preparer, annotations = _preparer(config, kb, train_documents, say)
     train = [preparer(documents, leave_out=annotations is not None) for documents in train_documents]
     dev = {split: preparer(_read(dataset, split, config, skips)) for split in config.data.dev_split}
     prepared = time.perf_counter()
@@ -61,7 +61,8 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     if annotations is not None:
         write_json(run.annotations_file, annotations.state(kb))
     columns = train[0].feature_names
-    save_tensors(run.model_file, dict(model.state_dict()), {"columns": columns, "encoder": preparer.encoder.encoder.id})
+    made_with = {"encoder": preparer.encoder.encoder.id, "entities": preparer.entities.id}
+    save_tensors(run.model_file, dict(model.state_dict()), {"columns": columns, **made_with})
     linker = Linker(config, preparer, model, device)
     metrics = _metrics(config, dataset, linker, dev, state)
     metrics["seconds"] = {"prepare": round(prepared - started, 1), "train": round(trained - prepared, 1)}
@@ -79,13 +80,13 @@ def _read(dataset: Dataset, split: str, config: Config, skips: SkipReport) -> li
 
 
 def _preparer(
-    config: Config, kb: KnowledgeBase, train: Sequence[Sequence[Document]]
+    config: Config, kb: KnowledgeBase, train: Sequence[Sequence[Document]], say: Say
 ) -> tuple[TextPreparer, AnnotationCounts | None]:
     annotations = None
     if config.candidates.annotations:
         counted = [document for documents in train for document in documents]
         annotations = AnnotationCounts.of(MentionTable.of(counted, kb), len(kb))
-    return make_preparer(config, kb, annotations), annotations
+    return make_preparer(config, kb, annotations, say=say), annotations
 
 
 def _describe(inputs: TextInputs) -> str:
