@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from mmel.kb import KnowledgeBase
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +20,53 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no research data at {root}: set MMEL_DATA to the folder that holds it")
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a random BERT of 16 units; not to be written."""
+    from tests.tiny import write_encoder
+
+    return write_encoder(tmp_path_factory.mktemp("encoder") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_kb_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the base of `tests.tiny.ENTITIES`; not to be written."""
+    from mmel.kb.build import build
+    from tests.tiny import ENTITIES
+
+    folder = tmp_path_factory.mktemp("tiny") / "kb"
+    build(ENTITIES, folder, date="2020-02-02", source="invented")
+    return folder
+
+
+@pytest.fixture
+def tiny_kb(tiny_kb_folder: Path) -> Iterator[KnowledgeBase]:
+    from mmel.kb import KnowledgeBase
+
+    with KnowledgeBase.open(tiny_kb_folder) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small film world as a `movies` folder, its base beside it as `kb`; what is beside it may be added to."""
+    from mmel.formats.jsonl import read_entities
+    from mmel.kb.build import build
+    from tests.tiny import write_film_world
+
+    root = write_film_world(tmp_path_factory.mktemp("world") / "films")
+    build(read_entities(root / "kb.jsonl"), root.parent / "kb", name="films", date="2020-02-02")
+    return root
+
+
+@pytest.fixture(scope="session")
+def film_run(films: Path, tiny_encoder: Path) -> Path:
+    """The finished run folder of a linker trained on `films`; not to be written."""
+    from mmel.training.session import train_linker
+    from tests.tiny import small_config
+
+    run = films.parent / "run"
+    train_linker(small_config(films, tiny_encoder, run), restart=False, say=lambda _: None)
+    return run

@@ -53,7 +53,7 @@ class CandidateGraph:
         doc_key = table.doc[mention] * size + hub
         group_key = table.surface_group[mention] * size + hub
         # A hub is kept where more than one surface group of the document reaches it.
-        groups, first = np.unique(group_key, return_index=True)
+        _, first = np.unique(group_key, return_index=True)
         slots, reached = np.unique(doc_key[first], return_counts=True)
         keep = np.isin(doc_key, slots[reached > 1])
         cell, hub, mention, doc_key, group_key = (a[keep] for a in (cell, hub, mention, doc_key, group_key))

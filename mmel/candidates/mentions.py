@@ -75,7 +75,7 @@ class MentionTable:
 
 
 def sentence_starts(text: str) -> list[int]:
-    """Characters at which a sentence begins: after final punctuation with a capital following, and after line breaks."""
+    """Characters at which a sentence begins: after final punctuation before a capital, and after line breaks."""
     return [0, *(match.end() for match in _SENTENCE_END.finditer(text) if match.end() < len(text))]
 
 

@@ -15,7 +15,7 @@ _KEY = np.dtype([("digest", "S16"), ("start", "<i8"), ("rows", "<i8")])
 
 
 class Encoding(NamedTuple):
-    """Row vectors of one text: `vectors` `[rows, d]` float16 and the characters `spans` `[rows, 2]` int32 each covers."""
+    """Rows of one text: `vectors` `[rows, d]` float16 and `spans` `[rows, 2]` int32, the characters each covers."""
 
     vectors: np.ndarray
     spans: np.ndarray

@@ -73,7 +73,7 @@ class TransformerEncoder:
         return [Encoding(rows[i : i + 1], np.array([[0, len(t)]], np.int32)) for i, t in enumerate(texts)]
 
     def encode_tokens(self, texts: Sequence[str]) -> list[Encoding]:
-        """See TextEncoder; long texts are read in overlapping windows and each token is taken where it has most context."""
+        """See TextEncoder; long texts are read in overlapping windows, each token taken where it has most context."""
         tokens = self._tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         begin, end = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
         windows: list[list[int]] = []

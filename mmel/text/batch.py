@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ class TextBatch:
         """The batch on a device."""
         if device.type == "cpu":
             return self
-        moved = {f.name: _moved(getattr(self, f.name), device) for f in fields(self)}
+        moved: dict[str, Any] = {f.name: _moved(getattr(self, f.name), device) for f in fields(self)}
         return replace(self, **moved)
 
 

@@ -49,13 +49,13 @@ def save_checkpoint(
     save_tensors(path, tensors, state)
 
 
-def load_checkpoint(
-    path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
-) -> dict[str, Any]:
+def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Put modules, optimizer and random generators back; returns the state saved with them."""
     tensors, state = load_tensors(path)
     for name, module in modules.items():
-        load_module(module, {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}, path)
+        load_module(
+            module, {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}, path
+        )
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer/"):

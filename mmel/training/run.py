@@ -20,7 +20,17 @@ from mmel.errors import InputError
 from mmel.files import atomic_write
 from mmel.kb import KbMeta, KnowledgeBase
 
-_PACKAGES = ("numpy", "scipy", "torch", "transformers", "gensim", "pot", "scikit-learn", "torch-geometric", "safetensors")
+_PACKAGES = (
+    "numpy",
+    "scipy",
+    "torch",
+    "transformers",
+    "gensim",
+    "pot",
+    "scikit-learn",
+    "torch-geometric",
+    "safetensors",
+)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -68,13 +78,25 @@ class RunFolder:
     def finished(self) -> bool:
         return self.metrics_file.is_file() and self.model_file.is_file()
 
-    def start(self, config: Config, kb: KnowledgeBase) -> None:
-        """Write what describes the run; a folder begun with other settings is refused."""
-        if self.config_file.is_file() and Config.load(self.config_file).to_dict() != config.to_dict():
+    def check(self, config: Config) -> None:
+        """Refuse a folder that was begun with other settings; by which path it is named does not matter."""
+        if not self.config_file.is_file():
+            return
+        begun = Config.load(self.config_file)
+        if begun.to_dict() | {"run": None} != config.to_dict() | {"run": None}:
             raise InputError(
                 "the folder holds a run with other settings",
                 file=self.config_file,
                 remedy="give another run=FOLDER, the same settings to go on with it, or --restart to begin anew",
+            )
+
+    def start(self, config: Config, kb: KnowledgeBase) -> None:
+        """Write what describes the run; one begun on another knowledge base is refused."""
+        if self.checkpoint_file.is_file() and self.kb()[1].content_hash != kb.meta.content_hash:
+            raise InputError(
+                f"the run was begun on another knowledge base than '{kb.meta.name}' ({kb.folder})",
+                file=self.kb_file,
+                remedy="give another run=FOLDER, the same knowledge base to go on, or --restart to begin anew",
             )
         self.path.mkdir(parents=True, exist_ok=True)
         config.save(self.config_file)
@@ -95,10 +117,11 @@ class RunFolder:
     def keep_steps(self, epochs: int) -> None:
         """Drop logged steps of epochs that did not reach a checkpoint."""
         if self.steps_file.is_file():
-            lines = self.steps_file.read_text(encoding="utf-8").splitlines()
-            whole = [line for line in lines if line.endswith("}") and json.loads(line)["epoch"] < epochs]
+            lines = self.steps_file.read_text(encoding="utf-8").splitlines(keepends=True)
+            # A line without its end is the torn tail of a killed writer.
+            whole = [line for line in lines if line.endswith("\n") and json.loads(line)["epoch"] < epochs]
             with atomic_write(self.steps_file) as stream:
-                stream.writelines(f"{line}\n" for line in whole)
+                stream.writelines(whole)
 
     def log(self, rows: list[Mapping[str, Any]]) -> None:
         """Append rows to `metrics.jsonl`."""

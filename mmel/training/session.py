@@ -36,14 +36,16 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
         the content of `metrics.json`, and what was skipped while reading.
     """
     run, skips = RunFolder(config.run_folder), SkipReport()
-    if restart:
-        run.clear()
+    if not restart:
+        run.check(config)
+        if run.finished:
+            say(f"{run.path} holds this run, finished; --restart trains again")
+            return read_json(run.metrics_file, "train again with --restart"), skips
     dataset = open_dataset(config.data.dataset, config.data.root)
     kb = dataset_kb(dataset) if config.kb is None else KnowledgeBase.open(config.kb)
+    if restart:  # what is there goes only when what it takes to make it again was found
+        run.clear()
     run.start(config, kb)
-    if run.finished:
-        say(f"{run.path} holds this run, finished; --restart trains again")
-        return read_json(run.metrics_file, "train again with --restart"), skips
     device = pick_device(config.device)
     say(f"{dataset.name}: knowledge base of {len(kb):,} entities; reading and encoding documents")
     started = time.perf_counter()
