@@ -22,15 +22,15 @@ python -m mmel.evaluate --model runs/aida-0 --dataset aida --root DATA/aida --sp
 
 def main(argv: list[str]) -> int:
     """Link one split of a dataset and print its scores with their protocol; returns the exit code."""
-    parser = Parser(
-        prog="python -m mmel.evaluate", description="Score a trained linker on a dataset.", example=EXAMPLE
-    )
+    parser = Parser(prog="python -m mmel.evaluate", description="Score a trained linker on a dataset.", example=EXAMPLE)
     parser.add_argument("--model", required=True, type=Path, metavar="RUN", help="run folder of python -m mmel.train")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="a name of python -m mmel.data list")
     parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the dataset; none for the sample")
     parser.add_argument("--split", required=True, metavar="SPLIT", help="which documents")
     parser.add_argument("--kb", type=Path, metavar="KB", help="another copy of the model's knowledge base")
-    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write the scores as JSON (alone: to stdout)")
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="write the scores as JSON (alone: to stdout)"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the linked documents as JSON lines")
     values = parser.parse_args(argv)
     from mmel.datasets import open_dataset

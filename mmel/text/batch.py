@@ -84,7 +84,9 @@ def plan_batches(
     `order` mixes which documents of like size meet; None keeps their order.
     """
     first = inputs.table.first
-    pieces = [(int(first[d]) + a, int(first[d]) + b) for d, a, b in chunk_mentions(np.diff(first).tolist(), max_mentions)]
+    pieces = [
+        (int(first[d]) + a, int(first[d]) + b) for d, a, b in chunk_mentions(np.diff(first).tolist(), max_mentions)
+    ]
     if order is not None:
         pieces = [pieces[i] for i in order.permutation(len(pieces))]
     return [[pieces[i] for i in batch] for batch in bucket_documents([b - a for a, b in pieces], max_pairs)]

@@ -148,8 +148,8 @@ class ContextMatch(nn.Module):
 class MeanFieldPasses(nn.Module):
     """Passes of belief over a document: each corrects psi by what the current beliefs of other mentions support.
 
-    Support of a candidate: e^T R_k sum_j alpha_ijk E_q[e_j] for K latent relations (`mulrel`), beliefs that meet it in a
-    KB link, over document and sentence (`link_coherence`), and beliefs in itself under the same or another name
+    Support of a candidate: e^T R_k sum_j alpha_ijk E_q[e_j] for K latent relations (`mulrel`), beliefs that meet it in
+    a KB link, over document and sentence (`link_coherence`), and beliefs in itself under the same or another name
     (`coreference`). alpha is the ment-norm attention of Eq. 3, with learned biases for sentence, name and distance.
     """
 

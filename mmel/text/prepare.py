@@ -9,8 +9,8 @@ import numpy as np
 
 from mmel.candidates import CandidateGenerator, Candidates, MentionTable
 from mmel.candidates.annotations import AnnotationCounts
-from mmel.candidates.names import with_context_names
 from mmel.candidates.graph import CandidateGraph, hubs_of
+from mmel.candidates.names import with_context_names
 from mmel.document import Document, Entity
 from mmel.encoders.entities import EntityVectors, SentenceVectors
 from mmel.encoders.text import CachedTextEncoder
@@ -161,13 +161,14 @@ class TextPreparer:
     def _select(
         self, table: MentionTable, listed: Candidates, context: MentionContext
     ) -> tuple[Candidates, list[np.ndarray], dict[str, float]]:
-        """The candidates kept, best prior first; their cosines with linked entities `[M, K]`; recall after each step."""
+        """The candidates kept, best prior first; their cosines with linked entities `[M, K]`; recall by step."""
         rule, mask = self.selection, listed.mask
         total = mask.shape[1] if rule.total is None else rule.total
         similarity, linked = self._similarities(listed, context)
         by_prior = np.where(mask, np.arange(mask.shape[1]), np.iinfo(np.int32).max)
-        keep = mask & (by_prior < min(total, total if rule.keep_prior is None else rule.keep_prior))
-        recall = {f"{'all' if rule.keep_prior is None else rule.keep_prior} by prior": _recall(listed, table.gold, keep)}
+        first = total if rule.keep_prior is None else min(total, rule.keep_prior)
+        keep = mask & (by_prior < first)
+        recall = {f"{'all' if rule.keep_prior is None else first} by prior": _recall(listed, table.gold, keep)}
         for column in (similarity, *linked) if rule.graph_k else (similarity,):
             keep = _extend(keep, column, mask, rule.keep_context, total)
         recall[f"+ {rule.keep_context} by context"] = _recall(listed, table.gold, keep)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
-
 from mmel.candidates import MentionTable
 from mmel.candidates.annotations import AnnotationCounts
 from mmel.config import Config
@@ -76,7 +75,8 @@ def _read(dataset: Dataset, split: str, config: Config, skips: SkipReport) -> li
     documents = list(islice(dataset.documents(split, skips), config.data.limit))
     if not any(document.text_mentions for document in documents):
         raise InputError(
-            f"split '{split}' of '{dataset.name}' has no textual mention", remedy="check it with `python -m mmel.data check`"
+            f"split '{split}' of '{dataset.name}' has no textual mention",
+            remedy="check it with `python -m mmel.data check`",
         )
     return documents
 
@@ -118,7 +118,8 @@ def _metrics(
 
 def metrics_table(metrics: dict[str, Any]) -> str:
     """The final metrics for people: one line a validation split, protocol beside the numbers."""
-    lines = [f"{metrics['name'] or 'run'}, seed {metrics['seed']}: best of {metrics['epochs']} epochs is {metrics['best_epoch']}"]
+    name = f"{metrics['name'] or 'run'}, seed {metrics['seed']}"
+    lines = [f"{name}: best of {metrics['epochs']} epochs is {metrics['best_epoch']}"]
     for split, result in metrics["validation"].items():
         text, protocol = result["text"], result["protocol"]
         lines.append(
@@ -127,5 +128,3 @@ def metrics_table(metrics: dict[str, Any]) -> str:
             f"({text['mentions']:,} mentions; candidates {protocol['candidates']}, NIL {protocol['nil']})"
         )
     return "\n".join(lines)
-
-
