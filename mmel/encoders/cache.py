@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,8 +60,14 @@ class EncodingCache:
 
     def first_rows(self, texts: Sequence[str]) -> np.ndarray:
         """`[len(texts), d]` float16: the first row of each (the only one of a sentence encoding)."""
-        rows = np.fromiter((self._index[content_key(text)][0] for text in texts), np.int64, len(texts))
-        return self._vectors[rows] if len(rows) else np.empty((0, self.dim), np.float16)
+        return self.at(self._first(map(content_key, texts)))
+
+    def at(self, rows: np.ndarray) -> np.ndarray:
+        """`[len(rows), d]` float16 of row numbers that `fetch` gave; they stay the same for good."""
+        return np.asarray(self._vectors[rows]) if len(rows) else np.empty((0, self.dim), np.float16)
+
+    def _first(self, keys: Iterable[bytes]) -> np.ndarray:
+        return np.fromiter((self._index[key][0] for key in keys), np.int64)
 
     def missing(self, texts: Sequence[str]) -> list[str]:
         """The distinct texts that are not stored, in order of first appearance."""
@@ -82,6 +88,18 @@ class EncodingCache:
             if on_batch:
                 on_batch(len(part))
         return len(todo)
+
+    def fetch(
+        self,
+        texts: Sequence[str],
+        encode: Callable[[Sequence[str]], Sequence[Encoding]],
+        on_batch: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """`[len(texts)]` number of the first row of each text; what is missing is encoded and stored first."""
+        keys = list(map(content_key, texts))
+        if not all(key in self._index for key in keys):
+            self.fill(texts, encode, on_batch=on_batch)
+        return self._first(keys)
 
     def _append(self, texts: Sequence[str], encodings: Sequence[Encoding]) -> None:
         with open(self.folder / "lock", "w") as lock:

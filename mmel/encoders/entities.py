@@ -36,6 +36,9 @@ class EntityVectors(Protocol):
 class SentenceVectors:
     """A sentence encoder over the text of each entity; it has a vector for all of them.
 
+    Where a vector lies in the encoder's cache is remembered (8 bytes an entity of the base), so that the text of an
+    entity is made once.
+
     Args:
         texts: the text of each of some entities of a knowledge base.
         on_batch: told how many texts were encoded.
@@ -47,11 +50,18 @@ class SentenceVectors:
         self._encoder, self._texts, self._on_batch = encoder, texts, on_batch
         self.id = f"sentence-{encoder.encoder.id}"
         self.dim = encoder.encoder.dim
+        self._rows: tuple[str, np.ndarray] = ("", np.empty(0, np.int64))
 
     def vectors(self, kb: KnowledgeBase, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """See EntityVectors."""
-        texts = self._texts(np.asarray(indices, np.int64), kb)
-        return self._encoder.sentence_vectors(texts, self._on_batch)
+        wanted = np.asarray(indices, np.int64)
+        if self._rows[0] != kb.meta.content_hash:
+            self._rows = (kb.meta.content_hash, np.zeros(len(kb), np.int64))  # one more than the row, 0 unknown
+        rows = self._rows[1]
+        new = np.unique(wanted[rows[wanted] == 0])
+        if len(new):
+            rows[new] = 1 + self._encoder.sentence_rows(self._texts(new, kb), self._on_batch)
+        return self._encoder.sentences.at(rows[wanted] - 1)
 
 
 def entity_vectors(

@@ -128,8 +128,11 @@ class CachedTextEncoder:
 
     def sentence_vectors(self, texts: Sequence[str], on_batch: Callable[[int], None] | None = None) -> np.ndarray:
         """`[len(texts), d]` float16, unit norm."""
-        self.sentences.fill(texts, self.encoder.encode, on_batch=on_batch)
-        return self.sentences.first_rows(texts)
+        return self.sentences.at(self.sentence_rows(texts, on_batch))
+
+    def sentence_rows(self, texts: Sequence[str], on_batch: Callable[[int], None] | None = None) -> np.ndarray:
+        """`[len(texts)]` row numbers in `sentences`, which need less memory than the vectors to be remembered."""
+        return self.sentences.fetch(texts, self.encoder.encode, on_batch)
 
     def token_vectors(self, texts: Sequence[str], on_batch: Callable[[int], None] | None = None) -> list[Encoding]:
         """One `Encoding` a text with its wordpieces' contextual vectors."""

@@ -144,6 +144,10 @@ class KnowledgeBase:
         """Titles of dense indices; InputError for an index outside the base."""
         return self._column("title", indices)
 
+    def descriptions(self, indices: Iterable[int]) -> list[str]:
+        """Descriptions of dense indices ("" for none); InputError for an index outside the base."""
+        return self._column("description", indices)
+
     def _column(self, column: str, indices: Iterable[int]) -> list[str]:
         wanted = self._checked(indices)
         found = dict(self._select(f"SELECT idx, {column} FROM entities WHERE idx IN ({{}})", dict.fromkeys(wanted)))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from mmel.candidates import CandidateGenerator, Candidates, MentionTable
 from mmel.candidates.annotations import AnnotationCounts
@@ -19,7 +20,7 @@ from mmel.text.context import MentionContext, encode_context
 from mmel.text.features import Prepared, compute
 
 LINKED_TITLES = 16  # linked entities whose titles the encoder reads with an entity
-_CHUNK = 1 << 17  # cells whose vectors are in memory at a time
+_CELLS = 512  # whose vectors are multiplied at a time; they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,11 @@ class TextPreparer:
         entities: EntityVectors | None = None,
     ) -> None:
         self.kb, self.encoder, self.scorers, self.selection = kb, encoder, tuple(scorers), selection
-        self.annotations, self.window, self.context_words = annotations, window, context_words
+        self.annotations, self.window = annotations, window
+        self.context_words = context_words if "local_attention" in self.scorers else 0  # nothing else reads them
         self.on_batch = on_batch
         self.sentences = SentenceVectors(encoder, entity_texts, on_batch)
+        self.titles = SentenceVectors(encoder, entity_titles, on_batch)
         self.entities: EntityVectors = entities or self.sentences
 
     def __call__(self, documents: Sequence[Document], leave_out: bool = False) -> TextInputs:
@@ -123,7 +126,7 @@ class TextPreparer:
             unique=unique,
             slot=slot.reshape(candidates.ids.shape),
             titles=titles,
-            title_vectors=self.encoder.sentence_vectors(titles, self.on_batch),
+            title_vectors=self.titles.vectors(self.kb, unique),
             text_vectors=self.sentences.vectors(self.kb, unique),
             linked=np.stack(linked, -1),
             annotations=self.annotations,
@@ -187,17 +190,15 @@ class TextPreparer:
         """Cosines of the surroundings with each candidate's text, and with the text of its main neighbour."""
         cells = np.flatnonzero(listed.mask.ravel())
         mention = cells // listed.ids.shape[1]
-        entity = listed.ids.ravel()[cells]
-        main = main_neighbour(entity, self.kb)
-        unique, slot = np.unique(np.concatenate([entity, main]), return_inverse=True)
-        vectors = self.sentences.vectors(self.kb, unique)
-        views = {name: context.view(name) for name in ("window", "sentence", "document")}
-        own, neighbour = slot[: len(cells)], slot[len(cells) :]
-        similarity = (
-            _dots(views["window"], mention, vectors, own) + _dots(views["sentence"], mention, vectors, own)
-        ) / 2
-        linked = [_dots(views[name], mention, vectors, neighbour) for name in ("sentence", "document")]
-        return _cells(similarity, cells, listed.ids.shape), [_cells(v, cells, listed.ids.shape) for v in linked]
+        unique, own = np.unique(listed.ids.ravel()[cells], return_inverse=True)
+        main, neighbour = np.unique(main_neighbour(unique, self.kb), return_inverse=True)
+        window, sentence, document = (context.view(name) for name in ("window", "sentence", "document"))
+        similarity = _dots(((window + sentence) / 2)[:, None], mention, self.sentences.vectors(self.kb, unique), own)
+        views = np.stack([sentence, document], 1)
+        linked = _dots(views, mention, self.sentences.vectors(self.kb, main), neighbour[own])
+        columns = (similarity[:, 0], linked[:, 0], linked[:, 1])
+        first, *rest = (_cells(column, cells, listed.ids.shape) for column in columns)
+        return first, rest
 
 
 def _asked(documents: Sequence[Document], table: MentionTable) -> np.ndarray:
@@ -218,19 +219,26 @@ def main_neighbour(entities: np.ndarray, kb: KnowledgeBase) -> np.ndarray:
 
 def entity_texts(entities: np.ndarray, kb: KnowledgeBase) -> list[str]:
     """What the encoder reads of each entity: title, description where there is one, titles of what it links to."""
-    records = kb.entities(entities)
     position, hub = hubs_of(entities, kb, LINKED_TITLES)
     titles = kb.titles(hub)
-    linked: list[list[str]] = [[] for _ in records]
-    for p, h, title in zip(position.tolist(), hub.tolist(), titles, strict=True):
-        if h != entities[p]:
-            linked[p].append(title)
-    return [entity_text(record, names) for record, names in zip(records, linked, strict=True)]
+    # An entity's hubs begin with itself.
+    ends = np.cumsum(np.bincount(position, minlength=len(entities))).tolist()
+    spans = zip([0, *ends], ends, kb.descriptions(entities), strict=False)
+    return [_text(titles[a], description, titles[a + 1 : b]) for a, b, description in spans]
+
+
+def entity_titles(entities: np.ndarray, kb: KnowledgeBase) -> list[str]:
+    """The title of each entity."""
+    return kb.titles(entities)
 
 
 def entity_text(entity: Entity, linked: Sequence[str] = ()) -> str:
     """`title. description Links: title, title`, without the parts that are not there."""
-    text = f"{entity.title}. {entity.description}" if entity.description else entity.title
+    return _text(entity.title, entity.description, linked)
+
+
+def _text(title: str, description: str, linked: Sequence[str]) -> str:
+    text = f"{title}. {description}" if description else title
     return f"{text} Links: {', '.join(linked)}" if linked else text
 
 
@@ -240,13 +248,20 @@ def _cells(values: np.ndarray, cells: np.ndarray, shape: tuple[int, ...]) -> np.
     return out
 
 
-def _dots(left: np.ndarray, left_row: np.ndarray, right: np.ndarray, right_row: np.ndarray) -> np.ndarray:
-    """`left[left_row] . right[right_row]` row by row, in chunks."""
-    out = np.empty(len(left_row), np.float32)
-    for begin in range(0, len(out), _CHUNK):
-        part = slice(begin, begin + _CHUNK)
-        out[part] = np.einsum("cd,cd->c", left[left_row[part]], right[right_row[part]].astype(np.float32))
-    return out
+def _dots(views: np.ndarray, mention: np.ndarray, vectors: np.ndarray, slot: np.ndarray) -> np.ndarray:
+    """`[C, V]` float32: `views[mention[c], v] . vectors[slot[c]]`.
+
+    Args:
+        views: `[M, V, d]` float32. vectors: `[U, d]`. mention, slot: `[C]`.
+    """
+    left, right = torch.from_numpy(views), torch.from_numpy(vectors)
+    rows, columns = torch.from_numpy(mention), torch.from_numpy(slot)
+    out = torch.empty(len(slot), views.shape[1])
+    for begin in range(0, len(slot), _CELLS):
+        part = slice(begin, begin + _CELLS)
+        # Summed row by row: a matrix product may round equal vectors differently and so break their ties.
+        out[part] = (left[rows[part]] * right[columns[part]].float().unsqueeze(1)).sum(-1)
+    return out.numpy()
 
 
 def _extend(keep: np.ndarray, column: np.ndarray, allowed: np.ndarray, most: int, total: int) -> np.ndarray:
