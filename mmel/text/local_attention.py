@@ -61,8 +61,8 @@ class LocalAttention(nn.Module):
 
         entity_vectors [..., k, d]; words [..., w, d] vectors or, with `table` [V, d], [..., w] indices into it, which
         is faster and leaner; word_mask [..., w] and candidate_mask [..., k] boolean; log_prior [..., k], needed exactly
-        when the module was made with `prior_hidden`. The leading dimensions (documents, mentions) are free. A mention
-        without words scores 0 for all its candidates.
+        when the module was made with `prior_hidden`. The leading dimensions, at least one,
+        are free: documents, mentions. A mention without words scores 0 for all its candidates.
         """
         if (self.combine is None) != (log_prior is None):
             raise InputError(

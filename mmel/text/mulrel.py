@@ -212,18 +212,20 @@ def _related(vectors: Tensor, relation: Tensor) -> Tensor:
     return (vectors.unsqueeze(1) * relation.unsqueeze(1)).flatten(1, 2)
 
 
-def bucket_documents(mention_counts: Sequence[int], max_pairs: int) -> list[list[int]]:
+def bucket_documents(mention_counts: Sequence[int], max_pairs: int, max_mentions: int | None = None) -> list[list[int]]:
     """Batches of document indices, similar sizes together, with D * n_max^2 <= max_pairs in each.
 
-    Every document is in exactly one batch; one that exceeds max_pairs alone is a batch of its own. Cut documents with
-    `chunk_mentions` first where they may be large.
+    max_mentions bounds D * n_max too, for collections of many tiny documents. Every document is in exactly one batch;
+    one that exceeds a bound alone is a batch of its own. Cut documents with `chunk_mentions` first where they may be
+    large.
     """
-    if max_pairs < 1:
-        raise ConfigError(f"max_pairs = {max_pairs}: must be at least 1")
+    if max_pairs < 1 or (max_mentions is not None and max_mentions < 1):
+        raise ConfigError(f"max_pairs = {max_pairs}, max_mentions = {max_mentions}: must be at least 1")
     batches: list[list[int]] = []
     for index in sorted(range(len(mention_counts)), key=lambda i: mention_counts[i]):
-        pairs = mention_counts[index] ** 2
-        if batches and (len(batches[-1]) + 1) * pairs <= max_pairs:
+        count, documents = mention_counts[index], len(batches[-1]) + 1 if batches else 0
+        fits = documents * count**2 <= max_pairs and (max_mentions is None or documents * count <= max_mentions)
+        if batches and fits:
             batches[-1].append(index)
         else:
             batches.append([index])

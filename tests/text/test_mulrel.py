@@ -270,12 +270,16 @@ def test_shapes_that_disagree_are_errors() -> None:
         model()(**{**inputs, "psi": inputs["psi"][:, :, :1]})
 
 
-@given(st.lists(st.integers(0, 100), max_size=40), st.integers(1, 20_000))
-def test_buckets_hold_each_document_once_within_the_bound(counts: list[int], max_pairs: int) -> None:
-    batches = bucket_documents(counts, max_pairs)
+@given(st.lists(st.integers(0, 100), max_size=40), st.integers(1, 20_000), st.none() | st.integers(1, 500))
+def test_buckets_hold_each_document_once_within_the_bounds(
+    counts: list[int], max_pairs: int, max_mentions: int | None
+) -> None:
+    batches = bucket_documents(counts, max_pairs, max_mentions)
     assert sorted(index for batch in batches for index in batch) == list(range(len(counts)))
     for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(counts[index] for index in batch) ** 2 <= max_pairs
+        largest = max(counts[index] for index in batch)
+        assert len(batch) == 1 or len(batch) * largest**2 <= max_pairs
+        assert len(batch) == 1 or max_mentions is None or len(batch) * largest <= max_mentions
 
 
 @given(st.lists(st.integers(0, 350), max_size=10), st.integers(1, 120))
@@ -289,5 +293,7 @@ def test_chunks_cover_every_mention_in_order(counts: list[int], limit: int) -> N
 def test_limits_below_one_are_errors() -> None:
     with pytest.raises(ConfigError, match="max_pairs = 0"):
         bucket_documents([1], 0)
+    with pytest.raises(ConfigError, match="max_mentions = 0"):
+        bucket_documents([1], 1, max_mentions=0)
     with pytest.raises(ConfigError, match="max_mentions = 0"):
         chunk_mentions([1], 0)
