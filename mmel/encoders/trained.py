@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -26,14 +27,17 @@ _CHUNK = 4096
 class TrainedVectors:
     """PV-DBOW vectors (Le & Mikolov 2014) of the texts of a base's entities, by gensim's Doc2Vec.
 
-    They are trained at first use, on one thread and seeded, so that one base gives the same vectors anywhere. The base
-    keeps them under the hash of the content that they were trained on: a later revision of it finds them there, without
-    one for its new entities.
+    They are trained once, on one thread and seeded, and kept in the base; their name says for which content of it and
+    ends in a digest of them, as another processor or release of gensim may round otherwise. A later revision of the
+    base finds them there, without one for its new entities.
 
     Args:
         texts: the text of each of some entities.
         say: told, once, how many entities have no vector.
         trained_on: the id of the vectors that a model was trained with; None: those of the base as it is.
+
+    Raises:
+        InputError where `trained_on` are no vectors of this base, or no entity has a word.
     """
 
     dim = DIM
@@ -45,36 +49,37 @@ class TrainedVectors:
         say: Callable[[str], None] | None = None,
         trained_on: str | None = None,
     ) -> None:
-        self._texts, self._say = texts, say
-        self._own = f"doc2vec-{kb.meta.content_hash[:16]}"
-        self.id = trained_on if trained_on in kb.vector_names and trained_on.startswith("doc2vec-") else self._own
-        self._array: np.ndarray | None = None
+        content = f"doc2vec-{kb.meta.content_hash[:12]}-"
+        if trained_on and trained_on not in kb.vector_names and not trained_on.startswith(content):
+            raise InputError(
+                f"'{kb.meta.name}' has no vectors '{trained_on}', which the model was trained on",
+                file=kb.folder,
+                remedy="name the base that the model was trained with, or train again",
+            )
+        stored = [name for name in kb.vector_names if name.startswith(trained_on or content)]
+        self.id = stored[0] if stored else _store(kb, train(kb, texts), content)
+        self._lineage, self._array = kb.meta.lineage, kb.vectors(self.id, stale=True)
+        if say:
+            lacking = len(kb) - int(np.asarray(self._array).any(1).sum())
+            say(f"entity vectors '{self.id}' (dimension {DIM}): entities without a vector: {lacking:,} of {len(kb):,}")
 
     def vectors(self, kb: KnowledgeBase, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """See EntityVectors. InputError for a base that these vectors are not of."""
-        if self._array is None:
-            self._array = self._load(kb)
+        if kb.meta.lineage != self._lineage:
+            raise InputError(
+                f"'{self.id}' are vectors of another base", file=kb.folder, remedy="open them for this one"
+            )
         wanted = np.asarray(indices, np.int64)
-        out = np.zeros((len(wanted), self.dim), np.float16)
+        out = np.zeros((len(wanted), DIM), np.float16)
         old = wanted < len(self._array)
         out[old] = self._array[wanted[old]]
         return out
 
-    def _load(self, kb: KnowledgeBase) -> np.ndarray:
-        if self.id not in kb.vector_names:
-            if self.id != f"doc2vec-{kb.meta.content_hash[:16]}":
-                raise InputError(
-                    f"'{kb.meta.name}' has no vectors '{self.id}'", file=kb.folder, remedy="open the base they are of"
-                )
-            kb.add_vectors(self.id, train(kb, self._texts), self.id)
-        array = kb.vectors(self.id, stale=True)
-        if self._say:
-            lacking = len(kb) - int(np.asarray(array).any(1).sum())
-            self._say(
-                f"entity vectors '{self.id}' (dimension {self.dim}): "
-                f"entities without a vector: {lacking:,} of {len(kb):,}"
-            )
-        return array
+
+def _store(kb: KnowledgeBase, array: np.ndarray, content: str) -> str:
+    name = content + hashlib.sha256(array.tobytes()).hexdigest()[:8]
+    kb.add_vectors(name, array, name)
+    return name
 
 
 def train(kb: KnowledgeBase, texts: EntityTexts, passes: int | None = None, seed: int = 0) -> np.ndarray:

@@ -20,7 +20,7 @@ from mmel.encoders.cache import Encoding
 from mmel.encoders.entities import EntityVectors, entity_vectors
 from mmel.encoders.keyed import CONVENTIONS
 from mmel.encoders.text import CachedTextEncoder
-from mmel.encoders.trained import DIM
+from mmel.encoders.trained import DIM, TrainedVectors
 from mmel.errors import ConfigError, InputError
 from mmel.kb import KnowledgeBase
 from mmel.kb.build import build
@@ -241,7 +241,10 @@ def test_training_is_deterministic_and_kept_in_the_base(tmp_path: Path, kb: Know
     assert found.shape == (4, source.dim) == (4, DIM)
     np.testing.assert_allclose(np.linalg.norm(found.astype(float), axis=1), 1, atol=1e-3)
     assert kb.vector_names == [source.id]
+    file = next(kb.folder.glob("*/vectors/*.npy"))
+    written = file.stat().st_mtime_ns
     np.testing.assert_array_equal(opened("trained").vectors(kb, [3, 1]), found[[3, 1]])
+    assert file.stat().st_mtime_ns == written
     assert said == [f"entity vectors '{source.id}' (dimension {DIM}): entities without a vector: 0 of 4"]
     # Another process, whose strings hash otherwise, finds the same.
     script = (
@@ -256,19 +259,24 @@ def test_training_is_deterministic_and_kept_in_the_base(tmp_path: Path, kb: Know
     np.testing.assert_array_equal(np.load(tmp_path / "again.npy"), found)
 
 
-def test_a_later_revision_finds_the_vectors_its_model_was_trained_on(tmp_path: Path, kb: KnowledgeBase) -> None:
-    encoder = CachedTextEncoder(FakeEncoder(), tmp_path / "cache")
-    before = entity_vectors("trained", encoder, entity_texts, kb)
+def test_a_later_revision_finds_the_vectors_its_model_was_trained_on(kb: KnowledgeBase) -> None:
+    before = TrainedVectors(kb, entity_texts)
     old = before.vectors(kb, range(4))
     add([Entity("E5", "Marsh Lantern", "place", "An inn.")], kb.folder)
     later, said = KnowledgeBase.open(kb.folder), list[str]()
-    source = entity_vectors("trained", encoder, entity_texts, later, say=said.append, trained_on=before.id)
+    source = TrainedVectors(later, entity_texts, said.append, trained_on=before.id)
     assert source.id == before.id
     np.testing.assert_array_equal(source.vectors(later, range(5)), np.concatenate([old, np.zeros((1, DIM))]))
     assert said[-1].endswith("entities without a vector: 1 of 5")
-    fresh = entity_vectors("trained", encoder, entity_texts, later)
+    fresh = TrainedVectors(later, entity_texts)
     assert fresh.id != before.id
     assert fresh.vectors(later, [4]).any()
+
+
+def test_a_copy_without_its_vectors_makes_the_same(tmp_path: Path, kb: KnowledgeBase) -> None:
+    shutil.copytree(kb.folder, tmp_path / "copy")
+    made = TrainedVectors(kb, entity_texts)
+    assert TrainedVectors(KnowledgeBase.open(tmp_path / "copy"), entity_texts, trained_on=made.id).id == made.id
 
 
 def test_related_entities_are_close_in_trained_vectors(tmp_path: Path) -> None:
@@ -294,14 +302,18 @@ def test_an_entity_without_a_word_has_no_vector(tmp_path: Path, opened: Open) ->
     build([Entity("a", "!?")], tmp_path / "only")
     empty = KnowledgeBase.open(tmp_path / "only")
     with pytest.raises(InputError, match=r"no entity has a word to learn from\. Remedy: encoder\.entities=sentence"):
-        opened("trained", None, empty).vectors(empty, [0])
+        opened("trained", None, empty)
 
 
 def test_trained_vectors_are_refused_for_another_base(tmp_path: Path, kb: KnowledgeBase, opened: Open) -> None:
     source = opened("trained")
     build(ENTITIES[:2], tmp_path / "other")
-    with pytest.raises(InputError, match="has no vectors 'doc2vec-"):
-        source.vectors(KnowledgeBase.open(tmp_path / "other"), [0])
+    other = KnowledgeBase.open(tmp_path / "other")
+    with pytest.raises(InputError, match="are vectors of another base"):
+        source.vectors(other, [0])
+    with pytest.raises(InputError, match=f"'other' has no vectors '{source.id}'"):
+        TrainedVectors(other, entity_texts, trained_on=source.id)
+    assert other.vector_names == []
 
 
 # -- bad input
