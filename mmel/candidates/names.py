@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from heapq import merge
+from itertools import accumulate
+from operator import itemgetter
 
 from mmel.candidates.mentions import sentence_starts
 from mmel.document import Document, TextMention
@@ -55,12 +58,16 @@ def _capitalised(document: Document) -> Iterator[tuple[int, int]]:
 
 
 def _extended(document: Document, spans: Sequence[tuple[int, int]], known: set[str]) -> Document:
-    taken = [(m.start, m.end) for m in document.text_mentions]
+    taken = bytearray(len(document.text))
+    for mention in document.text_mentions:
+        taken[mention.start : mention.end] = b"\1" * (mention.end - mention.start)
     added = []
     for begin, end in spans:
         surface = document.text[begin:end]
-        if surface in known and all(end <= a or begin >= b for a, b in taken):
-            taken.append((begin, end))
-            added.append(TextMention(begin, end, surface))
-    mentions = sorted([*document.text_mentions, *added], key=lambda m: m.start)
-    return replace(document, text_mentions=tuple(mentions))
+        if surface in known and not any(taken[begin:end]):
+            taken[begin:end] = b"\1" * (end - begin)
+            added.append((begin, TextMention(begin, end, surface)))
+    # The document's own mentions keep their order, even where it is not that of the text: links come back in it.
+    reached = accumulate((mention.start for mention in document.text_mentions), max)
+    own = zip(reached, document.text_mentions, strict=True)
+    return replace(document, text_mentions=tuple(mention for _, mention in merge(own, added, key=itemgetter(0))))
