@@ -17,6 +17,7 @@ from mmel.candidates.mentions import MentionTable
 from mmel.kb import KnowledgeBase
 
 MAX_HUBS = 512
+_TABLE = 8  # cells of a table of marks for each key that is numbered by it
 
 
 @dataclass(frozen=True)
@@ -49,33 +50,38 @@ class CandidateGraph:
         edge, hub = hubs_of(candidates.ids.ravel()[cells], kb)
         cell = cells[edge]
         mention = cell // candidates.ids.shape[1]
-        size = len(kb)
-        doc_key = table.doc[mention] * size + hub
-        group_key = table.surface_group[mention] * size + hub
+        doc, group = table.doc[mention], table.surface_group[mention]
+        number, hubs = _numbered(hub, len(kb))
+        slot, slots = _numbered(doc * hubs + number, len(table.documents) * hubs)
         # A hub is kept where more than one surface group of the document reaches it.
-        _, first = np.unique(group_key, return_index=True)
-        slots, reached = np.unique(doc_key[first], return_counts=True)
-        keep = np.isin(doc_key, slots[reached > 1])
-        cell, hub, mention, doc_key, group_key = (a[keep] for a in (cell, hub, mention, doc_key, group_key))
-        sentence = table.sentence[mention]
-        stride = int(table.surface_group.max(initial=0)) + 1
+        one = np.zeros(slots, np.int64)
+        one[slot] = group
+        shared = np.zeros(slots, bool)
+        shared[slot[group != one[slot]]] = True
+        keep = shared[slot]
+        cell, hub, mention = cell[keep], hub[keep], mention[keep]
+        slot = (np.cumsum(shared) - 1)[slot[keep]]
+        pairs = dense(table.sentence * (int(table.surface_group.max(initial=0)) + 1) + table.surface_group)
+        owners = (table.sentence, table.surface_group, pairs)
+        sentence_slot, group_slot, sentence_group_slot = (_owned(slot, mention, owner, table) for owner in owners)
         return cls(
             cell=cell,
             hub=hub,
             mention=mention,
-            doc_slot=dense(doc_key),
-            sentence_slot=dense(sentence * size + hub),
-            group_slot=dense(group_key),
-            sentence_group_slot=dense(dense(sentence * stride + table.surface_group[mention]) * size + hub),
+            doc_slot=slot,
+            sentence_slot=sentence_slot,
+            group_slot=group_slot,
+            sentence_group_slot=sentence_group_slot,
             shape=(candidates.ids.shape[0], candidates.ids.shape[1]),
-            entities=size,
+            entities=len(kb),
         )
 
     @cached_property
     def group_size(self) -> np.ndarray:
         """Mentions that share each edge's (surface group, hub)."""
-        pairs = np.unique(np.stack([self.group_slot, self.mention], 1), axis=0)
-        return np.bincount(pairs[:, 0])[self.group_slot].astype(np.float32)
+        pairs = np.sort(self.group_slot * self.shape[0] + self.mention)
+        pairs = pairs[np.diff(pairs, prepend=-1) > 0]
+        return np.bincount(pairs // self.shape[0])[self.group_slot].astype(np.float32)
 
     def support(self, belief: np.ndarray, level: str = "document", how: str = "max") -> np.ndarray:
         """`[M, k]` float32: how much the other names of the document (or sentence) speak for each candidate.
@@ -88,6 +94,10 @@ class CandidateGraph:
             level: "document" or "sentence", where the other names are looked for.
             how: "max" takes a candidate's best hub, "sum" adds its hubs.
         """
+        return self.collect(self.received(belief, level), how)
+
+    def received(self, belief: np.ndarray, level: str = "document") -> np.ndarray:
+        """`[E]` what reaches each edge's candidate from other names; see `support`."""
         sent = belief.ravel()[self.cell]
         if level == "document":
             own_slot, slot, share = self.group_slot, self.doc_slot, sent / self.group_size
@@ -95,7 +105,7 @@ class CandidateGraph:
             own_slot, slot, share = self.sentence_group_slot, self.sentence_slot, sent
         own = np.bincount(own_slot, share)
         total = np.bincount(slot, share)
-        return self.collect(total[slot] - own[own_slot], how)
+        return np.asarray(total[slot] - own[own_slot])
 
     def shared(self, values: np.ndarray, table: MentionTable, candidates: Candidates) -> np.ndarray:
         """`[M, k]` mean of `values` over the mentions of a document with one name, candidate by candidate."""
@@ -155,3 +165,39 @@ def hubs_of(entities: np.ndarray, kb: KnowledgeBase, most: int = MAX_HUBS) -> tu
 def dense(keys: np.ndarray) -> np.ndarray:
     """Keys renumbered 0, 1, ... in sorted order."""
     return np.asarray(np.unique(keys, return_inverse=True)[1], np.int64)
+
+
+def _numbered(keys: np.ndarray, limit: int) -> tuple[np.ndarray, int]:
+    """`dense(keys)` of keys in 0 .. limit - 1, and how many distinct ones there are."""
+    if limit > _TABLE * len(keys):
+        unique, number = np.unique(keys, return_inverse=True)
+        return np.asarray(number, np.int64), len(unique)
+    # Marks in a table instead of a sort: most keys are there many times.
+    there = np.zeros(limit, bool)
+    there[keys] = True
+    number = np.cumsum(there, dtype=np.int32)
+    return (number[keys] - 1).astype(np.int64), int(number[-1]) if limit else 0
+
+
+def _owned(slot: np.ndarray, mention: np.ndarray, owner: np.ndarray, table: MentionTable) -> np.ndarray:
+    """Dense index of (owner, hub) for each edge.
+
+    Args:
+        slot: `[E]` dense (document, hub). mention: `[E]`. owner: `[M]` what in one document shares the hub, such as a
+            sentence; no owner is in two documents, and those of a document lie close together.
+    """
+    if not len(slot):
+        return slot
+    # Each document has a block of its hubs times its owners.
+    some = np.flatnonzero(np.diff(table.first))
+    low, width = np.zeros((2, len(table.documents)), np.int64)
+    low[some] = np.minimum.reduceat(owner, table.first[some])
+    width[some] = np.maximum.reduceat(owner, table.first[some]) + 1 - low[some]
+    doc_of_slot = np.zeros(int(slot.max()) + 1, np.int64)
+    doc_of_slot[slot] = table.doc[mention]
+    first = np.searchsorted(doc_of_slot, np.arange(len(low) + 1))
+    ends = np.cumsum(np.diff(first) * width)
+    block = ends - np.diff(first) * width
+    doc = table.doc[mention]
+    key = block[doc] + (slot - first[doc]) * width[doc] + owner[mention] - low[doc]
+    return _numbered(key, int(ends[-1]))[0]

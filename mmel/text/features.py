@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from mmel.candidates import Candidates, MentionTable
 from mmel.candidates.annotations import AnnotationCounts
@@ -18,6 +19,7 @@ from mmel.kb import KnowledgeBase
 from mmel.text import surface
 from mmel.text.context import MentionContext
 
+_MENTIONS = 64  # whose candidates are multiplied at a time; they stay in the processor's cache
 COLUMNS: dict[str, tuple[str, ...]] = {
     "prior": ("log_prior", "prior", "log_popularity", "log_annotated", "annotated", "name_annotated", "log_entity"),
     "surface": surface.NAMES,
@@ -72,58 +74,89 @@ def prior(data: Prepared) -> np.ndarray:
 
 def surface_strings(data: Prepared) -> np.ndarray:
     """Exact, prefix, acronym, parenthetical ... of the name against the title (see `mmel.text.surface`)."""
+    table, titles = data.table, data.titles
     out = np.zeros((*data.candidates.ids.shape, len(surface.NAMES)), np.float32)
-    count = data.candidates.mask.sum(1)
-    strings = [surface.document_strings(d.text) for d in data.table.documents]
-    for i, name in enumerate(data.table.surface):
-        titles = [data.titles[s] for s in data.slot[i, : count[i]]]
-        out[i, : count[i]] = surface.surface_features(name, titles, *strings[data.table.doc[i]])
+    at = np.nonzero(data.candidates.mask)
+    slot = data.slot[at]
+    # Strings are compared once for each name and title, and once for each document and title.
+    names: dict[str, int] = {}
+    name = np.array([names.setdefault(s, len(names)) for s in table.surface], np.int64)
+    pair, inverse = np.unique(name[at[0]] * len(titles) + slot, return_inverse=True)
+    listed = list(names)
+    values = [surface.pair_features(listed[p // len(titles)], titles[p % len(titles)]) for p in pair.tolist()]
+    out[at] = np.array(values, np.float32).reshape(-1, len(surface.NAMES))[inverse]
+    pair, inverse = np.unique(table.doc[at[0]] * len(titles) + slot, return_inverse=True)
+    strings = [surface.document_strings(d.text) for d in table.documents]
+    spelled = [surface.spelled_out(titles[p % len(titles)], *strings[p // len(titles)]) for p in pair.tolist()]
+    out[..., surface.SPELLED_OUT][at] = np.array(spelled, np.float32).reshape(-1, 2)[inverse]
     return out
 
 
 def context(data: Prepared) -> np.ndarray:
     """Cosines of the mention's surroundings with titles, descriptions and linked entities' texts."""
-    columns = []
-    for vectors in (data.title_vectors, data.text_vectors):
-        candidate = vectors[data.slot].astype(np.float32)
-        for view in ("mention", "window", "sentence", "document"):
-            columns.append(np.einsum("md,mkd->mk", data.context.view(view), candidate))
-    columns += [data.linked[..., 0], data.linked[..., 1]]
-    return _stack(columns, data.candidates.mask)
+    views = np.stack([data.context.view(name) for name in ("mention", "window", "sentence", "document")], 1)
+    columns = [_cosines(views, vectors, data.slot) for vectors in (data.title_vectors, data.text_vectors)]
+    return np.concatenate([*columns, data.linked], -1) * data.candidates.mask[..., None]
+
+
+def _cosines(views: np.ndarray, vectors: np.ndarray, slot: np.ndarray) -> np.ndarray:
+    """`[M, k, V]` float32 products of `views` `[M, V, d]` with `vectors` `[U, d]` at `slot` `[M, k]`."""
+    left, right, rows = torch.from_numpy(views).transpose(1, 2), torch.from_numpy(vectors), torch.from_numpy(slot)
+    parts = (slice(i, i + _MENTIONS) for i in range(0, len(slot), _MENTIONS))
+    return torch.cat([right[rows[part]].float() @ left[part] for part in parts]).numpy()
 
 
 def coreference(data: Prepared) -> np.ndarray:
     """What the document's other names say: the same candidate elsewhere, and longer names that contain this one."""
-    table, ids, mask = data.table, data.candidates.ids, data.candidates.mask
-    same = np.zeros(ids.shape, np.float32)
-    longer, longer_exact = np.zeros(ids.shape, np.float32), np.zeros(ids.shape, np.float32)
-    titles = {int(e): t.casefold() for e, t in zip(data.unique, data.titles, strict=True)}
+    table, mask = data.table, data.candidates.mask
     names = [n.casefold() for n in table.name]
     surfaces = [s.casefold() for s in table.surface]
-    for low, high in zip(table.first[:-1], table.first[1:], strict=True):
-        rows = range(low, high)
-        first = {names[i]: i for i in reversed(rows)}
-        priors = {
-            n: dict(zip(ids[i].tolist(), data.candidates.prior[i].tolist(), strict=True)) for n, i in first.items()
-        }
-        reached: dict[int, int] = {}
-        for listed in priors.values():
-            for entity in listed:
-                reached[entity] = reached.get(entity, 0) + 1
-        for i in rows:
-            containing = [n for n in first if len(n) > len(surfaces[i]) and f" {surfaces[i]} " in f" {n} "]
-            for j, entity in enumerate(ids[i].tolist()):
-                if entity < 0:
-                    break
-                same[i, j] = max(reached.get(entity, 0) - 1, 0)
-                for name in containing:
-                    longer[i, j] = max(longer[i, j], priors[name].get(entity, 0.0))
-                    longer_exact[i, j] = max(longer_exact[i, j], titles[entity] == name)
-    resolved = np.zeros(ids.shape, np.float32)
-    for i, name in enumerate(names):
-        if name != surfaces[i]:
-            resolved[i, : mask[i].sum()] = [titles[e] == name for e in ids[i, : mask[i].sum()].tolist()]
+    # A name's candidates are those of its first mention in the document.
+    firsts = np.unique(table.surface_group, return_index=True)[1]
+    same = _other_names(data, firsts)
+    codes: dict[str, int] = {}
+    name = np.array([codes.setdefault(n, len(codes)) for n in names], np.int64)
+    title = np.array([codes.get(t.casefold(), -1) for t in data.titles], np.int64)[data.slot]
+    longer, longer_exact = np.zeros(mask.shape, np.float32), np.zeros(mask.shape, np.float32)
+    mention, container = _containing(table, names, surfaces, firsts)
+    if len(mention):
+        ids, prior = data.candidates.ids, data.candidates.prior
+        rows, starts = np.unique(mention, return_index=True)
+        equal = ids[mention][:, :, None] == ids[container][:, None, :]
+        found = (equal * prior[container][:, None, :]).max(2)
+        longer[rows] = np.maximum.reduceat(found, starts)
+        longer_exact[rows] = np.maximum.reduceat(title[mention] == name[container][:, None], starts)
+    given = np.array([n != s for n, s in zip(names, surfaces, strict=True)], bool)
+    resolved = (title == name[:, None]) & given[:, None]
     return _stack([np.log1p(same), longer, longer_exact, resolved], mask)
+
+
+def _other_names(data: Prepared, firsts: np.ndarray) -> np.ndarray:
+    """`[M, k]` how many names of the document have the candidate too; `firsts` holds one mention of each name."""
+    doc, mask = data.table.doc, data.candidates.mask
+    key = np.where(mask, doc[:, None] * len(data.titles) + data.slot, -1)
+    listed, inverse = np.unique(key, return_inverse=True)
+    inverse = inverse.reshape(key.shape)
+    once = np.unique(firsts[:, None] * len(listed) + inverse[firsts])  # a list may have an entity twice
+    names = np.bincount(once % len(listed), minlength=len(listed))[inverse]
+    return np.maximum(names - 1, 0)
+
+
+def _containing(
+    table: MentionTable, names: list[str], surfaces: list[str], firsts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mentions (ascending), and the first mentions of the longer names of their documents that contain their words."""
+    words: dict[tuple[int, str], list[int]] = {}
+    for first in firsts.tolist():
+        for word in set(names[first].split(" ")):
+            words.setdefault((int(table.doc[first]), word), []).append(first)
+    pairs = []
+    for i, (doc, own) in enumerate(zip(table.doc.tolist(), surfaces, strict=True)):
+        for first in words.get((doc, own.split(" ")[0]), ()):
+            if len(names[first]) > len(own) and f" {own} " in f" {names[first]} ":
+                pairs.append((i, first))
+    mention, container = np.array(pairs, np.int64).reshape(-1, 2).T
+    return mention, container
 
 
 def link_coherence(data: Prepared) -> np.ndarray:
@@ -133,13 +166,14 @@ def link_coherence(data: Prepared) -> np.ndarray:
     # A name with few candidates says more: its vote weighs by the information in its list.
     vote = candidates.mask * np.log(np.maximum(len(data.kb), 2) / count)
     sentence = graph.support(vote, "sentence")
+    votes, priors = graph.received(vote), graph.received(candidates.prior)
     columns = [
-        np.log1p(graph.support(vote)),
-        np.log1p(graph.support(vote, how="sum")),
+        np.log1p(graph.collect(votes, "max")),
+        np.log1p(graph.collect(votes, "sum")),
         np.log1p(sentence),
         np.log1p(graph.shared(sentence, data.table, candidates)),
-        np.log1p(graph.support(candidates.prior)),
-        np.log1p(graph.support(candidates.prior, how="sum")),
+        np.log1p(graph.collect(priors, "max")),
+        np.log1p(graph.collect(priors, "sum")),
         np.log(graph.pagerank(candidates.prior, data.table.doc) + 1e-6),
     ]
     return _stack(columns, candidates.mask)

@@ -26,6 +26,7 @@ NAMES = (
     "title_in_text",
     "title_words",
 )
+SPELLED_OUT = slice(NAMES.index("qualifier_in_text"), NAMES.index("title_in_text") + 1)
 _WORD = re.compile(r"\w+")
 _QUALIFIER = re.compile(r"\s*\(([^()]*)\)\s*$|,\s+(.*)$")
 
@@ -91,20 +92,23 @@ def _mention(surface: str) -> _Name:
     return _name(surface)
 
 
-def surface_features(surface: str, titles: list[str], document_words: frozenset[str], document_text: str) -> np.ndarray:
-    """`[len(titles), len(NAMES)]` float32 of one mention's candidates.
+def spelled_out(title: str, document_words: frozenset[str], document_text: str) -> tuple[float, float]:
+    """What the document says of a title: the columns `SPELLED_OUT`.
 
     Args:
         document_words: the folded words of the document, for qualifiers ("(film)", ", Texas") that it mentions.
         document_text: the folded text, for titles that it spells out in full.
     """
-    out = np.empty((len(titles), len(NAMES)), np.float32)
-    for row, title in enumerate(titles):
-        out[row] = pair_features(surface, title)
-        page = _title(title)
-        if page.qualifier:
-            out[row, 11] = sum(w in document_words for w in page.qualifier) / len(page.qualifier)
-        out[row, 12] = len(page.bare.words) > 1 and page.bare.text in document_text
+    page = _title(title)
+    said = sum(w in document_words for w in page.qualifier) / max(len(page.qualifier), 1)
+    return said, float(len(page.bare.words) > 1 and page.bare.text in document_text)
+
+
+def surface_features(surface: str, titles: list[str], document_words: frozenset[str], document_text: str) -> np.ndarray:
+    """`[len(titles), len(NAMES)]` float32 of one mention's candidates; see `spelled_out`."""
+    out = np.array([pair_features(surface, title) for title in titles], np.float32).reshape(-1, len(NAMES))
+    spelled = [spelled_out(title, document_words, document_text) for title in titles]
+    out[:, SPELLED_OUT] = np.array(spelled, np.float32).reshape(-1, 2)
     return out
 
 
