@@ -18,7 +18,7 @@ from mmel.errors import ConfigError, did_you_mean
 from mmel.files import atomic_write
 from mmel.schema import Names, Section, UserPath, as_tuple, read_yaml
 
-Scorer = Literal["prior", "surface", "context", "local_attention", "coreference", "link_coherence", "mulrel"]
+Scorer = Literal["prior", "surface", "context", "local_attention", "coreference", "link_coherence", "text_coherence", "mulrel"]
 
 
 class DataConfig(Section):
@@ -47,6 +47,9 @@ class CandidatesConfig(Section):
     context_names: bool = Field(
         default=False,
         description="let names of the text that are no mentions, but in the base, join the document graph",
+    )
+    full_names: bool = Field(
+        default=False, description="average p(e|m) of a surname with that of the document's full names ending with it"
     )
     graph_k: int = Field(default=0, ge=0, description="added by document-graph expansion, beyond the prior's; 0: off")
     total: int | None = Field(default=None, ge=1, description="most candidates a mention keeps in all; none: no limit")
@@ -83,6 +86,11 @@ class ModelConfig(Section):
         default=("prior", "surface", "context", "local_attention", "coreference", "link_coherence", "mulrel"),
         min_length=1,
         description="score columns, each usable alone",
+    )
+    combine: Literal["network", "anchored"] = Field(
+        default="network",
+        description="how score columns become a local score: a network; or log p(e|m) plus one weight a scorer, which "
+        "carries over to lists of another origin",
     )
     relations: int = Field(
         default=3, ge=1, description="latent relations K (Le & Titov 2018: 3 for ment-norm, 6 for rel-norm)"
@@ -152,6 +160,7 @@ class TrainConfig(Section):
         description="threshold lowers the rate once at lower_at_f1 (Gan et al. 2021, section 5.1); cosine warms up over "
         "100 steps and falls to a twentieth over all epochs",
     )
+    keep: Literal["best", "last"] = Field(default="best", description="which epoch is kept, by validation accuracy")
     patience: int = Field(default=5, ge=1, description="epochs without a better validation F1 before stopping")
     batch_pairs: int = Field(
         default=20_000,

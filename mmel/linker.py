@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
 from mmel.errors import ConfigError, InputError
 from mmel.kb import KnowledgeBase
 from mmel.text.batch import iterate_batches
-from mmel.text.model import TextModel
+from mmel.text.anchored import AnyModel, make_text_model
 from mmel.text.prepare import Selection, TextInputs, TextPreparer, entity_texts
 from mmel.training.checkpoint import load_module, load_tensors
 from mmel.training.run import RunFolder, read_json
@@ -33,7 +34,7 @@ class Linker:
         >>> for linked in linker.link(documents): print(linked.text_links[0].entity)  # doctest: +SKIP
     """
 
-    def __init__(self, config: Config, preparer: TextPreparer, model: TextModel, device: torch.device) -> None:
+    def __init__(self, config: Config, preparer: TextPreparer, model: AnyModel, device: torch.device) -> None:
         self.config, self.preparer, self.device = config, preparer, device
         self.model = model.to(device).eval()
 
@@ -84,7 +85,7 @@ class Linker:
             )
         empty = torch.zeros(len(state["columns"]))
         dims = preparer.encoder.encoder.dim, preparer.entities.dim
-        model = TextModel(config.model, len(empty), *dims, empty, empty)
+        model = make_text_model(config.model, state["columns"], *dims, empty, empty)
         load_module(model, tensors, run.model_file)
         return cls(config, preparer, model, pick_device(config.device))
 
@@ -107,7 +108,7 @@ class Linker:
         return predict(self.model, inputs, self.config.train.batch_pairs, self.device)
 
 
-def predict(model: TextModel, inputs: TextInputs, max_pairs: int, device: torch.device) -> np.ndarray:
+def predict(model: AnyModel, inputs: TextInputs, max_pairs: int, device: torch.device) -> np.ndarray:
     """`[M, K]` float32 scores of the model's last stage."""
     out = np.full(inputs.candidates.ids.shape, -1e9, np.float32)
     with torch.inference_mode():
@@ -136,9 +137,7 @@ def make_preparer(
         kb,
         cached,
         config.model.scorers,
-        Selection(
-            rule.prior_k, rule.keep_prior, rule.keep_context, rule.graph_k, rule.total, rule.fuzzy, rule.context_names
-        ),
+        Selection(**{f.name: getattr(rule, f.name) for f in fields(Selection)}),
         annotations,
         config.model.window,
         config.model.context_words,

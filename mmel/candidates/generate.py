@@ -11,7 +11,7 @@ from mmel.candidates.mentions import MentionTable
 from mmel.document import Candidate, TextMention
 from mmel.kb import KnowledgeBase
 
-SOURCES = ("pad", "given", "exact", "folded", "fuzzy")
+SOURCES = ("pad", "given", "exact", "folded", "fuzzy", "popularity")  # popularity: a list given without p(e|m)
 # p(e|m) by rank where a source gives ranks only: geometric means of 50 real lists, 1 at the top, then 0.08 r^-0.63.
 RANK_SECOND, RANK_EXPONENT = 0.08, 0.63
 
@@ -95,10 +95,11 @@ class CandidateGenerator:
             at += len(listed)
             prior = self._prior(mention, own)
             # A list without prior and rank may stand in any order: its ties go by KB index.
-            ties = np.arange(len(own)) if _is_ordered(listed) else own
+            ordered = _is_ordered(listed)
+            ties = np.arange(len(own)) if ordered else own
             order = np.lexsort((ties, -prior))[: self.prior_k]
             order = order[own[order] >= 0]
-            out.append((own[order], prior[order], np.full(len(order), SOURCES.index("given"), np.uint8)))
+            out.append((own[order], prior[order], np.full(len(order), SOURCES.index("given" if ordered else "popularity"), np.uint8)))
         return out
 
     def _prior(self, mention: TextMention, ids: np.ndarray) -> np.ndarray:

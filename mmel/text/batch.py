@@ -38,7 +38,7 @@ class TextBatch:
     Attributes:
         rows: `[m]` row of each mention in its `TextInputs`.
         place: `[D, n]` which of the m mentions stands at each place of each document piece, -1 pads.
-        features: `[m, k, F]`; mask `[m, k]`; gold `[m]` column or -1; log_prior `[m, k]`.
+        features: `[m, k, F]`; mask `[m, k]`; gold `[m]` column or -1; prior `[m, k]` p(e|m).
         entities: `[m, k, d + e]` title vectors and entity vectors of the candidates.
         views: `[m, V, d]` contexts; words `[m, W, d]` context tokens with word_mask `[m, W]` (W = 0 when unused).
         sentence, group: `[m]` ids; position `[m]` of the mention in its document.
@@ -50,7 +50,7 @@ class TextBatch:
     features: Tensor
     mask: Tensor
     gold: Tensor
-    log_prior: Tensor
+    prior: Tensor
     entities: Tensor
     views: Tensor
     words: Tensor
@@ -112,7 +112,7 @@ def make_batch(inputs: TextInputs, pieces: Sequence[tuple[int, int]], with_words
         features=torch.from_numpy(inputs.features[rows]),
         mask=torch.from_numpy(mask),
         gold=torch.from_numpy(inputs.gold[rows]),
-        log_prior=torch.from_numpy(np.log(candidates.prior[rows] + 1e-4)),
+        prior=torch.from_numpy(candidates.prior[rows]),
         entities=torch.from_numpy(np.concatenate([inputs.titles[slot], inputs.entities[slot]], -1)).float(),
         views=torch.from_numpy(inputs.context.views[rows]),
         words=torch.from_numpy(inputs.context.tokens[np.maximum(words, 0)]).float(),

@@ -19,6 +19,9 @@ from mmel.kb import KnowledgeBase
 from mmel.text import surface
 from mmel.text.context import MentionContext
 
+NEAREST_NAMES = 3
+_BLOCK = 128  # mentions whose candidate vectors are in memory at a time
+
 _MENTIONS = 64  # whose candidates are multiplied at a time; they stay in the processor's cache
 COLUMNS: dict[str, tuple[str, ...]] = {
     "prior": ("log_prior", "prior", "log_popularity", "log_annotated", "annotated", "name_annotated", "log_entity"),
@@ -32,6 +35,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "link_coherence": (
         "document_max", "document_sum", "sentence_max", "names_max", "prior_max", "prior_sum", "pagerank",
     ),
+    "text_coherence": ("nearest_names", "all_names"),
 }  # fmt: skip
 
 
@@ -179,12 +183,36 @@ def link_coherence(data: Prepared) -> np.ndarray:
     return _stack(columns, candidates.mask)
 
 
+def text_coherence(data: Prepared) -> np.ndarray:
+    """Cosines of a candidate's text with what the document's other names mean a priori, E_p(e|m)[text vector].
+
+    Mean over the NEAREST_NAMES best-fitting other names, and over all; other names are those of another surface.
+    """
+    candidates, table = data.candidates, data.table
+    weight = candidates.prior / np.maximum(candidates.prior.sum(1, keepdims=True), 1e-9)
+    nearest, mean = np.zeros(candidates.ids.shape, np.float32), np.zeros(candidates.ids.shape, np.float32)
+    for low, high in zip(table.first[:-1], table.first[1:], strict=True):
+        _, first = np.unique(table.surface_group[low:high], return_index=True)
+        for start in range(low, high, _BLOCK):
+            rows = slice(start, min(start + _BLOCK, high))
+            vectors = data.text_vectors[data.slot[rows]].astype(np.float32) * candidates.mask[rows, :, None]
+            names = low + first
+            expected = np.einsum("nk,nkd->nd", weight[names], data.text_vectors[data.slot[names]].astype(np.float32))
+            cosine = np.maximum(vectors @ expected.T, 0)
+            cosine *= (table.surface_group[rows, None] != table.surface_group[names])[:, None, :]
+            most = min(NEAREST_NAMES, len(names))
+            nearest[rows] = np.partition(cosine, len(names) - most, -1)[..., len(names) - most :].mean(-1)
+            mean[rows] = cosine.sum(-1) / max(len(names) - 1, 1)
+    return _stack([nearest, mean], candidates.mask)
+
+
 SCORERS: dict[str, Callable[[Prepared], np.ndarray]] = {
     "prior": prior,
     "surface": surface_strings,
     "context": context,
     "coreference": coreference,
     "link_coherence": link_coherence,
+    "text_coherence": text_coherence,
 }
 
 

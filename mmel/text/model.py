@@ -101,7 +101,8 @@ class TextModel(nn.Module):
         present = batch.place >= 0
         at = batch.place.clamp(min=0)
         mentions = torch.cat([batch.views[:, VIEWS.index(v)] for v in _MENTION_VIEWS], -1)
-        scores = mulrel(psi[at], entity[at], mentions[at], batch.log_prior[at], present, batch.mask[at])
+        log_prior = torch.log(batch.prior + 1e-4)[at]
+        scores = mulrel(psi[at], entity[at], mentions[at], log_prior, present, batch.mask[at])
         out = torch.full_like(psi, MASKED_SCORE)
         out[at[present]] = scores[present]
         return out

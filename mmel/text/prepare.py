@@ -11,6 +11,8 @@ import torch
 from mmel.candidates import CandidateGenerator, Candidates, MentionTable
 from mmel.candidates.annotations import AnnotationCounts
 from mmel.candidates.graph import CandidateGraph, hubs_of
+from mmel.candidates.coreference import share_full_names
+from mmel.candidates.generate import SOURCES
 from mmel.candidates.names import with_context_names
 from mmel.document import Document, Entity
 from mmel.encoders.entities import EntityVectors, SentenceVectors
@@ -34,6 +36,7 @@ class Selection:
     total: int | None = None
     fuzzy: bool = True
     context_names: bool = False
+    full_names: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,8 @@ class TextPreparer:
         listed = CandidateGenerator(self.kb, self.selection.prior_k, self.selection.fuzzy)(table)
         if self.annotations is not None:
             listed = self._average(table, listed, self.annotations, leave_out)
+        if self.selection.full_names:
+            listed = share_full_names(table, listed, self.kb)
         recall = {f"prior {self.selection.prior_k or 'all'}": listed.recall(table.gold)}
         context = encode_context(table, self.encoder, self.window, self.context_words, self.on_batch)
         candidates, linked, recall_steps = self._select(table, listed, context)
@@ -154,9 +159,13 @@ class TextPreparer:
     def _average(
         self, table: MentionTable, listed: Candidates, annotations: AnnotationCounts, leave_out: bool
     ) -> Candidates:
-        """p(e|m) averaged over the dictionaries that know the name, as in section 4.1 of Gan et al. 2021."""
+        """p(e|m) averaged over the dictionaries that know the name, as in section 4.1 of Gan et al. 2021.
+
+        A list that comes with p(e|m) is such an average already and stays as it is.
+        """
         pair, name, _ = annotations.columns(table, listed.ids, leave_out)
-        averaged = np.where(name > 0, (listed.prior + pair / np.maximum(name, 1)) / 2, listed.prior)
+        open_to = listed.source != SOURCES.index("given")
+        averaged = np.where(open_to & (name > 0), (listed.prior + pair / np.maximum(name, 1)) / 2, listed.prior)
         averaged = np.where(listed.mask, averaged, 0).astype(np.float32)
         order = np.argsort(np.where(listed.mask, -averaged, 1), axis=1, kind="stable")
         return replace(listed, prior=averaged).take(order)

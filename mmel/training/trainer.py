@@ -18,7 +18,8 @@ from mmel.linker import MAX_MENTIONS, predict
 from mmel.progress import progress
 from mmel.text.batch import make_batch, plan_batches
 from mmel.text.losses import cross_entropy_loss, ranking_loss
-from mmel.text.model import TextModel, standardisation
+from mmel.text.anchored import AnyModel, make_text_model
+from mmel.text.model import standardisation
 from mmel.text.prepare import TextInputs
 from mmel.training.checkpoint import load_checkpoint, save_checkpoint
 from mmel.training.run import RunFolder
@@ -41,7 +42,7 @@ class TrainState:
 
 def train_text_model(
     config: Config, train: list[TextInputs], dev: dict[str, TextInputs], run: RunFolder, device: torch.device
-) -> tuple[TextModel, TrainState]:
+) -> tuple[AnyModel, TrainState]:
     """Train until the validation score stands still; returns the best epoch's averaged model.
 
     Args:
@@ -52,7 +53,7 @@ def train_text_model(
     columns = train[0].features.shape[-1]
     mean, scale = standardisation([torch.from_numpy(x.features[x.candidates.mask]) for x in train])
     dims = train[0].titles.shape[-1], train[0].entities.shape[-1]
-    model = TextModel(config.model, columns, *dims, mean, scale).to(device)
+    model = make_text_model(config.model, train[0].feature_names, *dims, mean, scale).to(device)
     average, best = copy.deepcopy(model), copy.deepcopy(model)
     rule = config.train
     optimizer = torch.optim.AdamW(model.parameters(), lr=rule.learning_rate, weight_decay=rule.weight_decay)
@@ -71,7 +72,7 @@ def train_text_model(
             {"epoch": state.epoch, "loss": float(np.mean([r["loss"] for r in rows])), "accuracy": accuracy,
              "seconds": round(time.perf_counter() - started, 2)}
         )  # fmt: skip
-        if mean_accuracy > state.best:
+        if mean_accuracy > state.best or rule.keep == "last":
             state.best, state.best_epoch = mean_accuracy, state.epoch
             best.load_state_dict(scored.state_dict())
         state.lowered |= mean_accuracy >= rule.lower_at_f1
@@ -81,7 +82,7 @@ def train_text_model(
     return best.eval(), state
 
 
-def accuracy_of(model: TextModel, inputs: TextInputs, max_pairs: int, device: torch.device) -> float:
+def accuracy_of(model: AnyModel, inputs: TextInputs, max_pairs: int, device: torch.device) -> float:
     """Share of mentions with a known gold whose best-scored candidate it is."""
     known = inputs.table.gold >= 0
     right = predict(model, inputs, max_pairs, device).argmax(1) == inputs.gold
@@ -90,8 +91,8 @@ def accuracy_of(model: TextModel, inputs: TextInputs, max_pairs: int, device: to
 
 def _epoch(
     config: Config,
-    model: TextModel,
-    average: TextModel,
+    model: AnyModel,
+    average: AnyModel,
     optimizer: torch.optim.Optimizer,
     train: list[TextInputs],
     state: TrainState,
@@ -142,7 +143,7 @@ def _rate(rule: TrainConfig, state: TrainState, steps_per_epoch: int) -> float:
 
 
 @torch.no_grad()
-def _follow(average: TextModel, model: TextModel, decay: float, step: int) -> None:
+def _follow(average: AnyModel, model: AnyModel, decay: float, step: int) -> None:
     """Move the averaged parameters towards the current ones; early steps count more."""
     weight = 1 - min(decay, (1 + step) / (10 + step))
     for kept, value in zip(average.parameters(), model.parameters(), strict=True):
