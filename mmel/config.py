@@ -18,7 +18,9 @@ from mmel.errors import ConfigError, did_you_mean
 from mmel.files import atomic_write
 from mmel.schema import Names, Section, UserPath, as_tuple, read_yaml
 
-Scorer = Literal["prior", "surface", "context", "local_attention", "coreference", "link_coherence", "text_coherence", "mulrel"]
+Scorer = Literal[
+    "prior", "surface", "context", "local_attention", "coreference", "link_coherence", "text_coherence", "mulrel"
+]
 
 
 class DataConfig(Section):
@@ -157,8 +159,8 @@ class TrainConfig(Section):
     )
     schedule: Literal["threshold", "cosine"] = Field(
         default="threshold",
-        description="threshold lowers the rate once at lower_at_f1 (Gan et al. 2021, section 5.1); cosine warms up over "
-        "100 steps and falls to a twentieth over all epochs",
+        description="threshold lowers the rate once at lower_at_f1 (Gan et al. 2021, section 5.1); cosine warms up "
+        "over 100 steps and falls to a twentieth over all epochs",
     )
     keep: Literal["best", "last"] = Field(default="best", description="which epoch is kept, by validation accuracy")
     patience: int = Field(default=5, ge=1, description="epochs without a better validation F1 before stopping")

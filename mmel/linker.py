@@ -17,8 +17,8 @@ from mmel.encoders.entities import entity_vectors
 from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
 from mmel.errors import ConfigError, InputError
 from mmel.kb import KnowledgeBase
-from mmel.text.batch import iterate_batches
 from mmel.text.anchored import AnyModel, make_text_model
+from mmel.text.batch import iterate_batches
 from mmel.text.prepare import Selection, TextInputs, TextPreparer, entity_texts
 from mmel.training.checkpoint import load_module, load_tensors
 from mmel.training.run import RunFolder, read_json

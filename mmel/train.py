@@ -28,7 +28,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--settings", action="store_true", dest="show", help="list every setting and stop")
     parser.add_argument("--restart", action="store_true", help="begin anew where the run folder holds an earlier run")
     parser.add_argument("--json", action="store_true", help="print the final metrics as JSON")
-    values = parser.parse_args(argv)
+    # Settings may stand on both sides of the flags, which take no values.
+    values = parser.parse_args(sorted(argv, key=lambda word: not word.startswith("-")))
     from mmel.config import describe, load_config
 
     if values.show:

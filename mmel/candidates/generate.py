@@ -99,7 +99,13 @@ class CandidateGenerator:
             ties = np.arange(len(own)) if ordered else own
             order = np.lexsort((ties, -prior))[: self.prior_k]
             order = order[own[order] >= 0]
-            out.append((own[order], prior[order], np.full(len(order), SOURCES.index("given" if ordered else "popularity"), np.uint8)))
+            out.append(
+                (
+                    own[order],
+                    prior[order],
+                    np.full(len(order), SOURCES.index("given" if ordered else "popularity"), np.uint8),
+                )
+            )
         return out
 
     def _prior(self, mention: TextMention, ids: np.ndarray) -> np.ndarray:

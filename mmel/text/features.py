@@ -106,7 +106,7 @@ def context(data: Prepared) -> np.ndarray:
 def _cosines(views: np.ndarray, vectors: np.ndarray, slot: np.ndarray) -> np.ndarray:
     """`[M, k, V]` float32 products of `views` `[M, V, d]` with `vectors` `[U, d]` at `slot` `[M, k]`."""
     left, right, rows = torch.from_numpy(views).transpose(1, 2), torch.from_numpy(vectors), torch.from_numpy(slot)
-    parts = (slice(i, i + _MENTIONS) for i in range(0, len(slot), _MENTIONS))
+    parts = (slice(i, i + _MENTIONS) for i in range(0, max(len(slot), 1), _MENTIONS))
     return torch.cat([right[rows[part]].float() @ left[part] for part in parts]).numpy()
 
 

@@ -266,6 +266,6 @@ def _total(values: Tensor, slots: Tensor) -> Tensor:
 
 def standardisation(features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Mean and scale `[F]` of the candidates' columns `[.., F]`; a constant column gets scale 1."""
-    rows = torch.cat([f.reshape(-1, f.shape[-1]) for f in features])
-    scale = rows.std(0) if len(rows) > 1 else torch.ones(rows.shape[1])
+    rows = torch.cat([f.flatten(0, -2) for f in features])
+    scale = rows.std(0) if rows.numel() > rows.shape[1] else torch.ones(rows.shape[1])
     return rows.mean(0), torch.where(scale > 1e-3, scale, torch.ones_like(scale)).clamp(min=0.05)

@@ -10,9 +10,9 @@ import torch
 
 from mmel.candidates import CandidateGenerator, Candidates, MentionTable
 from mmel.candidates.annotations import AnnotationCounts
-from mmel.candidates.graph import CandidateGraph, hubs_of
 from mmel.candidates.coreference import share_full_names
 from mmel.candidates.generate import SOURCES
+from mmel.candidates.graph import CandidateGraph, hubs_of
 from mmel.candidates.names import with_context_names
 from mmel.document import Document, Entity
 from mmel.encoders.entities import EntityVectors, SentenceVectors

@@ -16,9 +16,9 @@ from mmel.config import Config, TrainConfig
 from mmel.errors import MmelError
 from mmel.linker import MAX_MENTIONS, predict
 from mmel.progress import progress
+from mmel.text.anchored import AnyModel, make_text_model
 from mmel.text.batch import make_batch, plan_batches
 from mmel.text.losses import cross_entropy_loss, ranking_loss
-from mmel.text.anchored import AnyModel, make_text_model
 from mmel.text.model import standardisation
 from mmel.text.prepare import TextInputs
 from mmel.training.checkpoint import load_checkpoint, save_checkpoint
@@ -50,7 +50,6 @@ def train_text_model(
             chosen by their mean accuracy over mentions whose gold the knowledge base has.
     """
     torch.manual_seed(config.seed)
-    columns = train[0].features.shape[-1]
     mean, scale = standardisation([torch.from_numpy(x.features[x.candidates.mask]) for x in train])
     dims = train[0].titles.shape[-1], train[0].entities.shape[-1]
     model = make_text_model(config.model, train[0].feature_names, *dims, mean, scale).to(device)
