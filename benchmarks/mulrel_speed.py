@@ -7,7 +7,8 @@ least 150, a window of 100 words around each mention, 8 candidates a mention, d 
 sides do, from integer indices on: word and entity look-up, attention over the context words, ment-norm relations,
 max-product, prior, and for training also the ranking loss, the diversity term, the backward pass and an Adam step. The
 stand-in steps once a document, as the published implementation does; the engine steps once a batch, and its padding of
-documents to batches is inside its time. To score, the engine gives each core a batch.
+documents to batches is inside its time. To score, the stand-in records gradients, as the published implementation does
+(the lines "score no grad" have it without), and the engine gives each core a batch.
 
 The propagation lines time max-product alone (scores in, marginals out; for training their gradient too), a document at
 a time against batches.
@@ -155,7 +156,8 @@ def collate(documents: Sequence[ReferenceDocument]) -> Batch:
 
 def batches(documents: Sequence[ReferenceDocument], max_pairs: int) -> list[list[ReferenceDocument]]:
     groups = bucket_documents([len(document.gold) for document in documents], max_pairs)
-    return [[documents[index] for index in group] for group in groups]
+    # Largest documents first, so that no core waits long for the other's last batch.
+    return [[documents[index] for index in group] for group in reversed(groups)]
 
 
 def batch_loss(model: BatchedMulRel, batch: Batch) -> Tensor:
@@ -183,10 +185,11 @@ def train_batched(model: BatchedMulRel, documents: Sequence[ReferenceDocument]) 
         optimizer.step()
 
 
-def score_reference(model: ReferenceMulRel, documents: Sequence[ReferenceDocument]) -> list[Tensor]:
+def score_reference(model: ReferenceMulRel, documents: Sequence[ReferenceDocument], record: bool) -> list[Tensor]:
+    """Scores of each document. The published implementation records gradients when it predicts, too: `record`."""
     model.eval()
-    with torch.no_grad():
-        return [model(document) for document in documents]
+    with torch.set_grad_enabled(record):
+        return [model(document).detach() for document in documents]
 
 
 def score_batched(model: BatchedMulRel, documents: Sequence[ReferenceDocument]) -> list[Tensor]:
@@ -301,12 +304,14 @@ def measure(documents: int, repeats: int, seed: int = 0) -> dict[str, float]:
     # First calls load what torch loads late.
     train_reference(reference, made[:2])
     train_batched(model, made[:2])
+    score_batched(model, made[:2])
     alone, padded, result["propagation_error"] = propagation_inputs(sizes)
     for name, theirs, ours in (
         ("propagation_train", lambda: propagate_alone(alone, True), lambda: propagate_batched(padded, True)),
         ("propagation_score", lambda: propagate_alone(alone, False), lambda: propagate_batched(padded, False)),
         ("train", lambda: train_reference(reference, made), lambda: train_batched(model, made)),
-        ("score", lambda: score_reference(reference, made), lambda: score_batched(model, made)),
+        ("score", lambda: score_reference(reference, made, True), lambda: score_batched(model, made)),
+        ("score_no_grad", lambda: score_reference(reference, made, False), lambda: score_batched(model, made)),
     ):
         pairs = [(seconds(theirs), seconds(ours)) for _ in range(repeats)]
         result[f"{name}_reference_documents_per_second"] = documents / statistics.median(pair[0] for pair in pairs)
