@@ -17,13 +17,18 @@ SPLITS = {"train": ("eng.train", 1), "testa": ("eng.testa", 947), "testb": ("eng
 
 @register
 class Aida(Dataset):
-    """`root/conll2003/eng.*` and `root/PPRforNED/`. The prior of a candidate is its in-link count."""
+    """`root/conll2003/eng.*` and `root/PPRforNED/`, or the same below `root/aida/`.
+
+    The prior of a candidate is its in-link count.
+    """
 
     name = "aida"
     candidate_protocol = "PPRforNED"
 
     def __init__(self, root: str | Path | None = None) -> None:
         super().__init__(root)
+        if self._root is not None and not (self._root / "conll2003").is_dir() and (self._root / "aida").is_dir():
+            self._root = self._root / "aida"  # the folder that holds every textual set, as the others take it
         for folder in ("conll2003", "PPRforNED"):
             if not (self.root / folder).is_dir():
                 raise self._missing(self.root / folder)
