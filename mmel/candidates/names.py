@@ -40,7 +40,7 @@ def _capitalised(document: Document) -> Iterator[tuple[int, int]]:
     text = document.text
     words = [match.span() for match in _WORD.finditer(text)]
     starts = set(sentence_starts(text))
-    inside = {text[a:b] for a, b in words if a not in starts}
+    inside = {_bare(text[a:b]) for a, b in words if a not in starts}
     for first in range(len(words)):
         begin = words[first][0]
         if not text[begin].isupper():
@@ -49,12 +49,17 @@ def _capitalised(document: Document) -> Iterator[tuple[int, int]]:
             end = words[last][1]
             if not text[words[last][0]].isupper() or "\n" in text[begin:end]:
                 continue
-            if first == last and begin in starts and text[begin:end] not in inside:
+            if first == last and begin in starts and _bare(text[begin:end]) not in inside:
                 continue
             yield begin, end
             for ending in _ENDINGS:
                 if text[begin:end].endswith(ending) and end - len(ending) > begin:
                     yield begin, end - len(ending)
+
+
+def _bare(word: str) -> str:
+    """A word without the ending of a possessive or of a sentence."""
+    return next((word.removesuffix(ending) for ending in _ENDINGS if word.endswith(ending)), word)
 
 
 def _extended(document: Document, spans: Sequence[tuple[int, int]], known: set[str]) -> Document:
