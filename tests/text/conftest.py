@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from mmel.config import Scorer
 from mmel.document import Document
 from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
 from mmel.formats.jsonl import read_documents
 from mmel.kb import KnowledgeBase
 from mmel.text.prepare import Selection, TextInputs, TextPreparer
 
-SCORERS = ("prior", "surface", "context", "local_attention", "coreference", "link_coherence", "mulrel")
+ALL_SCORERS: tuple[Scorer, ...] = get_args(Scorer)
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +32,7 @@ def film_documents(films: Path) -> list[Document]:
 @pytest.fixture(scope="session")
 def film_preparer(films: Path, encoder: CachedTextEncoder) -> TextPreparer:
     kb = KnowledgeBase.open(films.parent / "kb")
-    return TextPreparer(kb, encoder, SCORERS, Selection(30, 4, 2, 2), context_words=10)
+    return TextPreparer(kb, encoder, ALL_SCORERS, Selection(30, 4, 2, 2), context_words=10)
 
 
 @pytest.fixture(scope="session")
