@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmel.candidates.mentions import MentionTable
-from mmel.document import Candidate, TextMention
+from mmel.document import TextMention
 from mmel.kb import KnowledgeBase
 
 SOURCES = ("pad", "given", "exact", "folded", "fuzzy", "popularity")  # popularity: a list given without p(e|m)
@@ -71,69 +71,56 @@ class CandidateGenerator:
     def __call__(self, table: MentionTable) -> Candidates:
         """Candidates of all M mentions, `k` = the longest list."""
         mentions = [m for document in table.documents for m in document.text_mentions]
-        rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = [_EMPTY] * len(mentions)
         given = [i for i, m in enumerate(mentions) if m.candidates is not None]
         asked = [i for i, m in enumerate(mentions) if m.candidates is None]
-        for i, row in zip(given, self._given([mentions[i] for i in given]), strict=True):
-            rows[i] = row
-        surfaces = [mentions[i].text for i in asked]
-        for i, matches in zip(asked, self.kb.lookup_many(surfaces, self.prior_k, self.fuzzy), strict=True):
-            if matches:
-                rows[i] = (
-                    np.array([m.index for m in matches], np.int64),
-                    np.array([m.prior for m in matches], np.float32),
-                    np.array([SOURCES.index(m.how) for m in matches], np.uint8),
-                )
-        return _pad(rows, self.prior_k)
+        parts = zip(self._given(mentions, given), self._found(mentions, asked), strict=True)
+        return _padded(len(mentions), *(np.concatenate(part) for part in parts))
 
-    def _given(self, mentions: list[TextMention]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        ids = self.kb.indices([c.entity for m in mentions for c in m.candidates or ()])
-        out, at = [], 0
-        for mention in mentions:
-            listed = mention.candidates or ()
-            own = ids[at : at + len(listed)]
-            at += len(listed)
-            prior = self._prior(mention, own)
-            # A list without prior and rank may stand in any order: its ties go by KB index.
-            ordered = _is_ordered(listed)
-            ties = np.arange(len(own)) if ordered else own
-            order = np.lexsort((ties, -prior))[: self.prior_k]
-            order = order[own[order] >= 0]
-            out.append(
-                (
-                    own[order],
-                    prior[order],
-                    np.full(len(order), SOURCES.index("given" if ordered else "popularity"), np.uint8),
-                )
-            )
-        return out
+    def _found(self, mentions: Sequence[TextMention], rows: Sequence[int]) -> _Cells:
+        """What the knowledge base lists for the surfaces of the mentions `rows`."""
+        found = self.kb.lookup_many([mentions[i].text for i in rows], self.prior_k, self.fuzzy)
+        flat = [match for matches in found for match in matches]
+        return (
+            np.repeat(np.array(rows, np.int64), [len(matches) for matches in found]),
+            np.array([m.index for m in flat], np.int64),
+            np.array([m.prior for m in flat], np.float32),
+            np.array([SOURCES.index(m.how) for m in flat], np.uint8),
+        )
 
-    def _prior(self, mention: TextMention, ids: np.ndarray) -> np.ndarray:
-        listed = mention.candidates or ()
-        if all(c.prior is not None for c in listed):
-            return np.array([c.prior for c in listed], np.float32)
-        if all(c.rank is not None for c in listed):
-            rank = np.array([c.rank for c in listed], np.float64)
-            weight = np.where(rank == 0, 1.0, RANK_SECOND * np.maximum(rank, 1) ** -RANK_EXPONENT)
-        else:
-            weight = np.where(ids >= 0, self.kb.popularity[ids], 0).astype(np.float64) + 1
-        return (weight / weight.sum()).astype(np.float32)
+    def _given(self, mentions: Sequence[TextMention], rows: Sequence[int]) -> _Cells:
+        """What the dataset lists for the mentions `rows`, without the entities that the knowledge base lacks."""
+        lists = [mentions[i].candidates or () for i in rows]
+        flat = [candidate for listed in lists for candidate in listed]
+        owner = np.repeat(np.arange(len(lists)), [len(listed) for listed in lists])
+        ids = self.kb.indices([c.entity for c in flat])
+        value = np.array([np.nan if c.prior is None else c.prior for c in flat])
+        rank = np.array([-1 if c.rank is None else c.rank for c in flat])
+        by_value = np.bincount(owner, np.isnan(value), len(lists)) == 0
+        ordered = by_value | (np.bincount(owner, rank < 0, len(lists)) == 0)
+        decay = np.where(rank == 0, 1.0, RANK_SECOND * np.maximum(rank, 1.0) ** -RANK_EXPONENT)
+        in_links = np.where(ids >= 0, self.kb.popularity[ids], 0) + 1.0
+        weight = np.where(ordered[owner], decay, in_links)
+        share = weight / np.bincount(owner, weight, len(lists))[owner]
+        prior = np.where(by_value[owner], value, share).astype(np.float32)
+        # A list without prior and rank may stand in any order: its ties go by KB index.
+        order = np.lexsort((np.where(ordered[owner], np.arange(len(flat)), ids), -prior, owner))
+        first = np.searchsorted(owner, np.arange(len(lists)))
+        among_first = np.arange(len(flat)) - first[owner] < (self.prior_k or len(flat))
+        order = order[among_first & (ids[order] >= 0)]
+        source = np.where(ordered, SOURCES.index("given"), SOURCES.index("popularity")).astype(np.uint8)
+        return np.array(rows, np.int64)[owner[order]], ids[order], prior[order], source[owner[order]]
 
 
-def _is_ordered(listed: Sequence[Candidate]) -> bool:
-    return all(c.prior is not None for c in listed) or all(c.rank is not None for c in listed)
+_Cells = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # mention, KB index, p(e|m) and source of candidates
 
 
-_EMPTY = (np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.uint8))
-
-
-def _pad(rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]], limit: int | None) -> Candidates:
-    k = max([len(ids) for ids, _, _ in rows] + [1])
-    k = min(k, limit) if limit else k
-    ids = np.full((len(rows), k), -1, np.int64)
-    prior = np.zeros((len(rows), k), np.float32)
-    source = np.zeros((len(rows), k), np.uint8)
-    for i, row in enumerate(rows):
-        n = min(len(row[0]), k)
-        ids[i, :n], prior[i, :n], source[i, :n] = row[0][:n], row[1][:n], row[2][:n]
-    return Candidates(ids, prior, source)
+def _padded(mentions: int, row: np.ndarray, ids: np.ndarray, prior: np.ndarray, source: np.ndarray) -> Candidates:
+    """The flat cells, those of a mention together, as arrays `[mentions, k]`."""
+    by_row = np.argsort(row, kind="stable")
+    row = row[by_row]
+    place = np.arange(len(row)) - np.searchsorted(row, np.arange(mentions))[row]
+    shape = (mentions, int(place.max(initial=0)) + 1)
+    out = Candidates(np.full(shape, -1, np.int64), np.zeros(shape, np.float32), np.zeros(shape, np.uint8))
+    for array, values in ((out.ids, ids), (out.prior, prior), (out.source, source)):
+        array[row, place] = values[by_row]
+    return out

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ from mmel.candidates.mentions import sentence_starts
 from mmel.encoders.text import CachedTextEncoder
 
 VIEWS = ("mention", "window", "left", "right", "sentence", "document")
-_WORD = re.compile(r"\S+")
+_SPACES = np.array([code for code in range(0x3001) if chr(code).isspace()], np.uint32)
 _TOKENS = 1 << 15  # wordpieces whose vectors are in memory at a time
 
 
@@ -51,71 +50,94 @@ def encode_context(
         window: words on each side of the mention that make its `window`, `left` and `right` views (seed: 6).
         context_words: W, wordpieces around the mention that local attention may read.
     """
-    encodings = encoder.token_vectors([d.text for d in table.documents], on_batch=on_batch)
-    size = encoder.encoder.dim
-    views = np.zeros((len(table), len(VIEWS), size), np.float32)
-    words = np.full((len(table), context_words), -1, np.int64)
-    vectors: list[np.ndarray] = []
-    ranges: list[np.ndarray] = []
-    begin, held, offset = 0, 0, 0
-    for d, encoding in enumerate(encodings):
-        rows, count = slice(table.first[d], table.first[d + 1]), len(encoding.vectors)
-        spans = np.zeros((rows.stop - rows.start, len(VIEWS), 2), np.int64)
-        if count and len(spans):
-            spans = _view_spans(table.documents[d].text, table.start[rows], table.end[rows], window)
-            low = np.searchsorted(encoding.spans[:, 1], spans[..., 0], side="right")
-            high = np.maximum(np.searchsorted(encoding.spans[:, 0], spans[..., 1], side="left"), low)
-            words[rows] = _around(low[:, 0], high[:, 0], count, context_words, offset)
-            spans = np.stack([low, high], -1) + held
-        vectors.append(encoding.vectors)
-        ranges.append(spans)
-        held, offset = held + count, offset + count
-        if held >= _TOKENS or d + 1 == len(encodings):
-            views[begin : rows.stop] = _means(vectors, np.concatenate(ranges))
-            vectors, ranges, begin, held = [], [], rows.stop, 0
+    texts = [document.text for document in table.documents]
+    encodings = encoder.token_vectors(texts, on_batch=on_batch)
+    # Offsets count through all texts, one character apart, and rows through the tokens of all.
+    offset = np.cumsum([0, *(len(text) + 1 for text in texts)])
+    first = np.cumsum([0, *(len(encoding.vectors) for encoding in encodings)])
+    spans = _view_spans(table, texts, offset, window)
+    token = np.concatenate(
+        [np.zeros((0, 2), np.int64), *(e.spans + o for e, o in zip(encodings, offset, strict=False))]
+    )
+    low = np.searchsorted(token[:, 1], spans[..., 0], side="right")
+    high = np.maximum(np.searchsorted(token[:, 0], spans[..., 1], side="left"), low)
+    views = np.zeros((*low.shape, encoder.encoder.dim), np.float32)
+    for begin, end in _pieces(first):
+        rows = slice(table.first[begin], table.first[end])
+        vectors = np.concatenate([encoding.vectors for encoding in encodings[begin:end]])
+        if len(vectors):
+            views[rows] = _means(vectors, low[rows] - first[begin], high[rows] - first[begin])
+    words = _around(low[:, 0], high[:, 0], first[table.doc], first[table.doc + 1], context_words)
     tokens = [e.vectors for e in encodings if len(e.vectors)] if context_words else []
-    return MentionContext(views, np.concatenate(tokens) if tokens else np.zeros((1, size), np.float16), words)
+    return MentionContext(
+        views, np.concatenate(tokens) if tokens else np.zeros((1, views.shape[-1]), np.float16), words
+    )
 
 
-def _view_spans(text: str, start: np.ndarray, end: np.ndarray, window: int) -> np.ndarray:
-    """`[m, len(VIEWS), 2]` character spans of each view."""
-    word = np.array([m.span() for m in _WORD.finditer(text)], np.int64).reshape(-1, 2)
-    bounds = np.array([*sentence_starts(text), len(text)], np.int64)
-    first = np.searchsorted(word[:, 1], start, side="right")
-    last = np.maximum(np.searchsorted(word[:, 0], end, side="left"), first + 1)
-    window_low = word[np.clip(first - window, 0, len(word) - 1), 0]
-    window_high = word[np.clip(last - 1 + window, 0, len(word) - 1), 1]
-    sentence = np.searchsorted(bounds, start, side="right") - 1
+def _pieces(first: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Ranges of documents with about _TOKENS tokens each; `first` `[D + 1]` is the first token of every document."""
+    begin, last = 0, len(first) - 1
+    while begin < last:
+        end = max(int(np.searchsorted(first, first[begin] + _TOKENS, side="right")) - 1, begin + 1)
+        yield begin, min(end, last)
+        begin = end
+
+
+def _view_spans(table: MentionTable, texts: list[str], offset: np.ndarray, window: int) -> np.ndarray:
+    """`[M, len(VIEWS), 2]` character spans of each view; text d begins at `offset[d]`."""
+    start, end = table.start + offset[table.doc], table.end + offset[table.doc]
+    first, last = offset[table.doc], offset[table.doc + 1] - 1
+    word_start, word_end = _words(texts)
+    at = np.searchsorted(word_end, start, side="right")
+    behind = np.maximum(np.searchsorted(word_start, end, side="left"), at + 1)
+    own, stop = np.searchsorted(word_start, first), np.searchsorted(word_start, last) - 1
+    worded = stop >= own
+    left = np.where(worded, np.append(word_start, 0)[np.clip(at - window, own, stop)], start)
+    right = np.where(worded, np.append(word_end, 0)[np.clip(behind - 1 + window, own, stop)], end)
+    sentence = np.concatenate(
+        [np.array(sentence_starts(t)) + o for t, o in zip(texts, offset, strict=False)] or [start]
+    )
+    number = np.searchsorted(sentence, start, side="right") - 1
+    sentence_end = np.minimum(np.append(sentence, offset[-1])[number + 1], last)
     spans = {
         "mention": (start, end),
-        "window": (window_low, window_high),
-        "left": (window_low, start),
-        "right": (end, window_high),
-        "sentence": (bounds[sentence], np.maximum(bounds[sentence + 1], end)),
-        "document": (np.zeros_like(start), np.full_like(end, len(text))),
+        "window": (left, right),
+        "left": (left, start),
+        "right": (end, right),
+        "sentence": (sentence[number], np.maximum(sentence_end, end)),
+        "document": (first, last),
     }
     return np.stack([np.stack(spans[name], -1) for name in VIEWS], 1)
 
 
-def _means(vectors: list[np.ndarray], ranges: np.ndarray) -> np.ndarray:
-    """`[m, V, d]` float32 unit means of the rows `[low, high)` that `ranges` `[m, V, 2]` names of all `vectors`."""
-    table = torch.from_numpy(np.concatenate(vectors)).float()
+def _words(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and ends of the words, runs without white space, of all texts set one character apart."""
+    codes = np.frombuffer("\n".join(["", *texts, ""]).encode("utf-32-le", "surrogatepass"), np.uint32)
+    space = np.isin(codes, _SPACES)
+    return np.flatnonzero(space[:-1] & ~space[1:]), np.flatnonzero(~space[:-1] & space[1:])
+
+
+def _means(vectors: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """`[m, V, d]` float32 unit means of the rows `[low, high)` (`[m, V]`) of `vectors`."""
     # Mentions share their sentences and their document: every range is added up once.
-    key, inverse = np.unique(ranges[..., 0] * (len(table) + 1) + ranges[..., 1], return_inverse=True)
-    low, high = np.divmod(key, len(table) + 1)
-    count = high - low
+    key, inverse = np.unique(low * (len(vectors) + 1) + high, return_inverse=True)
+    begin, end = np.divmod(key, len(vectors) + 1)
+    count = end - begin
     first = np.cumsum(count) - count
-    index = np.arange(int(count.sum())) + np.repeat(low - first, count)
-    mean = embedding_bag(torch.from_numpy(index), table, torch.from_numpy(first), mode="mean").numpy()
+    index = torch.from_numpy(np.arange(int(count.sum())) + np.repeat(begin - first, count))
+    mean = embedding_bag(index, torch.from_numpy(vectors).float(), torch.from_numpy(first), mode="mean").numpy()
     norm = np.linalg.norm(mean, axis=-1, keepdims=True)
-    return np.asarray((mean / np.maximum(norm, 1e-6))[inverse.reshape(ranges.shape[:-1])])
+    return np.asarray((mean / np.maximum(norm, 1e-6))[inverse.reshape(low.shape)])
 
 
-def _around(low: np.ndarray, high: np.ndarray, length: int, count: int, offset: int) -> np.ndarray:
-    """Rows of the `count` tokens nearest to each mention `[low, high)`, half from each side where there are enough."""
+def _around(low: np.ndarray, high: np.ndarray, first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
+    """Rows of the `count` tokens nearest to each mention `[low, high)`, half from each side where there are enough.
+
+    Args:
+        first, last: `[m]` bounds `[first, last)` of the tokens of each mention's document.
+    """
     half = count // 2
-    steps = np.arange(half)
-    left = low[:, None] - 1 - steps
+    left = low[:, None] - 1 - np.arange(half)
     right = high[:, None] + np.arange(count - half)
-    rows = np.concatenate([np.where(left >= 0, left, -1), np.where(right < length, right, -1)], 1)
-    return np.where(rows >= 0, rows + offset, -1)
+    inside = (np.where(left >= first[:, None], left, -1), np.where(right < last[:, None], right, -1))
+    return np.concatenate(inside, 1)
