@@ -43,8 +43,9 @@ class TextModel(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("mean", mean)
-        self.register_buffer("scale", scale)
+        # Copies: callers may pass one tensor for both, and loading a model writes into them.
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("scale", scale.clone())
         on = set(config.scorers)
         candidate_dim = dim + entity_dim
         self.entity = nn.Linear(candidate_dim, config.dim)
