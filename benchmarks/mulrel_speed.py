@@ -234,7 +234,8 @@ def _as_float64(document: ReferenceDocument) -> ReferenceDocument:
     return ReferenceDocument(*(value.double() if value.is_floating_point() else value for value in values))
 
 
-Propagation = tuple[Tensor, Tensor, Tensor]
+# psi [D, n, k], phi [D, n, k, n, k], mask [D, n, k] and the padding mention's scores [D, n, k].
+Propagation = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def propagation_inputs(sizes: Sequence[int]) -> tuple[list[tuple[Tensor, Tensor]], list[Propagation], float]:
@@ -243,43 +244,52 @@ def propagation_inputs(sizes: Sequence[int]) -> tuple[list[tuple[Tensor, Tensor]
     The error is that of float32 batches against the loop in float64: in float32 the loop's own error is larger.
     """
     generator = torch.Generator().manual_seed(1)
-    groups = bucket_documents(sizes, TRAIN_PAIRS)
     alone, padded, gap = [], [], 0.0
-    for group in groups:
+    for group in reversed(bucket_documents(sizes, TRAIN_PAIRS)):
         n = max(sizes[index] for index in group)
         mask = torch.tensor([[mention < sizes[index] for mention in range(n)] for index in group])
-        psi = torch.randn(len(group), n, CANDIDATES, generator=generator)
+        psi, pad = torch.randn(2, len(group), n, CANDIDATES, generator=generator)
         table = torch.randn(len(group), CANDIDATES, CANDIDATES, n, n, generator=generator) / n
         # The layout that pairwise_scores gives, blocks of zeros on the diagonal and the size of ment-norm weights.
         table = (table + table.permute(0, 2, 1, 4, 3)) * (1 - torch.eye(n))
-        phi, mask = table.permute(0, 3, 2, 4, 1), mask.unsqueeze(-1).expand(psi.shape)
-        own = [
-            (local[: sizes[index]], pair[: sizes[index], :, : sizes[index]].contiguous())
-            for index, local, pair in zip(group, psi, phi, strict=True)
-        ]
-        beliefs = max_product(psi, phi, mask, rounds=ROUNDS)
-        for row, document in zip(beliefs.exp(), own, strict=True):
-            exact = propagate(document[0].double(), document[1].double(), ROUNDS, 0.5)
-            gap = max(gap, float((row[: len(exact)] - exact).abs().max()))
+        batch = psi, table.permute(0, 3, 2, 4, 1), mask.unsqueeze(-1).expand(psi.shape), pad / n
+        own = [_alone(batch, row, sizes[index]) for row, index in enumerate(group)]
+        for marginals, document in zip(_marginals(batch), own, strict=True):
+            exact = propagate(document[0].double(), document[1].double(), ROUNDS, 0.5)[:-1]
+            gap = max(gap, float((marginals[: len(exact)] - exact).abs().max()))
         alone += own
-        padded.append((psi, phi, mask))
+        padded.append(batch)
     return alone, padded, gap
+
+
+def _alone(batch: Propagation, row: int, n: int) -> tuple[Tensor, Tensor]:
+    """One document's local and pairwise scores with the padding mention as its last, which has one candidate."""
+    psi, phi, _, pad = (part[row] for part in batch)
+    local, pairs = psi.new_zeros(n + 1, CANDIDATES), psi.new_zeros(n + 1, CANDIDATES, n + 1, CANDIDATES)
+    local[:n], pairs[:n, :, :n] = psi[:n], phi[:n, :, :n]
+    pairs[:n, :, n, 0], pairs[n, 0, :n] = pad[:n], pad[:n]
+    pairs[:n, :, n, 1:] = -1e10
+    return local, pairs
+
+
+def _marginals(batch: Propagation) -> Tensor:
+    psi, phi, mask, pad = batch
+    return max_product(psi, phi, mask, rounds=ROUNDS, pad_potential=pad).exp()
 
 
 def propagate_alone(documents: Sequence[tuple[Tensor, Tensor]], train: bool) -> None:
     for local, phi in documents:
-        marginal = propagate(local, phi.requires_grad_(train), ROUNDS, 0.5)
+        marginals = propagate(local, phi.requires_grad_(train), ROUNDS, 0.5)
         if train:
-            torch.autograd.grad(marginal.square().sum(), phi)
+            torch.autograd.grad(marginals.square().sum(), phi)
 
 
 def propagate_batched(padded: Sequence[Propagation], train: bool) -> None:
     if not train:
-        list(score_batches(lambda batch: max_product(*batch, rounds=ROUNDS).exp(), padded))
+        list(score_batches(_marginals, padded))
         return
-    for psi, phi, mask in padded:
-        beliefs = max_product(psi, phi.requires_grad_(), mask, rounds=ROUNDS)
-        torch.autograd.grad(beliefs.exp().square().sum(), phi)
+    for psi, phi, mask, pad in padded:
+        torch.autograd.grad(_marginals((psi, phi.requires_grad_(), mask, pad)).square().sum(), phi)
 
 
 def seconds(call: Callable[[], object]) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mmel.text.masking import mask_scores, masked_softmax
+from mmel.text.masking import MASKED_SCORE, mask_scores, masked_softmax
 
 # Undamped messages may vanish; their logarithm must not.
 SMALLEST_MESSAGE = 1e-30
@@ -102,71 +102,68 @@ class _MaxProduct(torch.autograd.Function):
     def forward(ctx: Any, unary: Tensor, table: Tensor, candidate_mask: Tensor, damping: float) -> Tensor:
         keep = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         pairs = pair_mask(candidate_mask).unsqueeze(1).to(table.dtype)
-        candidates = candidate_mask.transpose(1, 2).unsqueeze(-1)
+        absent = ~candidate_mask.transpose(1, 2).unsqueeze(-1)
         full = bool((candidate_mask == candidate_mask[..., :1]).all())
-        count = candidate_mask.sum(-1).clamp_min(1).to(table.dtype)[:, None, :, None]
+        shares, rests = _shares(len(unary) - 1, damping, candidate_mask.sum(-1), table.dtype)
         # Rounds begin with messages of zero, the logarithm of 1.
         messages = table.new_zeros(table.shape[0], *table.shape[2:])
         damped = torch.ones_like(messages)
-        vanishing = (1 - damping) ** (len(unary) - 1) < SMALLEST_MESSAGE
-        cavity, sums = torch.empty_like(messages), torch.empty_like(table)
+        vanishing = (1 - damping) ** len(shares) < SMALLEST_MESSAGE
+        sums = torch.empty_like(table)
         belief = unary[0]
         saved: list[Tensor] = []
-        for step, bias in enumerate(unary[1:], start=1):
-            _cavity(belief, messages, cavity)
-            votes = torch.add(table, cavity.unsqueeze(2), out=sums).amax(1)
-            new = torch.softmax(votes if full else mask_scores(votes, candidates), 1)
-            share = _share(step, damping, count)
-            damped = torch.mul(damped, 1 - share / count).addcmul_(new, share)
+        # What the backward pass needs is new in every round, all else is written over.
+        cavity, votes, new = (None, None, None) if keep else (torch.empty_like(messages) for _ in range(3))
+        for bias, share, rest in zip(unary[1:], shares, rests, strict=True):
+            # What mention j believes of its candidate b without mention i: [D, b, i, j].
+            apart = torch.empty_like(messages) if cavity is None else cavity
+            torch.sub(belief.unsqueeze(2), messages.transpose(-1, -2), out=apart)
+            best = torch.amax(torch.add(table, apart.unsqueeze(2), out=sums), 1, out=votes)
+            sent = torch.softmax(best if full else best.masked_fill(absent, MASKED_SCORE), 1, out=new)
+            damped = torch.mul(damped, rest, out=None if keep else damped).addcmul_(sent, share)
             if vanishing:
                 damped.clamp_min_(SMALLEST_MESSAGE)
             if keep:
-                saved += (belief, messages, votes, new, damped)
-            messages = damped.log().mul_(pairs)
+                saved += (apart, best, sent, damped)
+            torch.log(damped, out=messages).mul_(pairs)
             belief = bias + messages.sum(-1)
         if keep:
-            ctx.save_for_backward(table, pairs, count, *saved)
-            ctx.damping = damping
+            ctx.save_for_backward(table, pairs, shares, rests, *saved)
         return belief
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
-        table, pairs, count, *saved = ctx.saved_tensors
-        rounds = [saved[i : i + 5] for i in range(0, len(saved), 5)]
-        grad_table = torch.zeros_like(table)
+        table, pairs, shares, rests, *saved = ctx.saved_tensors
+        grad_table, sums = torch.zeros_like(table), torch.empty_like(table)
         grad_unary = [grad]
-        grad_messages = grad.unsqueeze(-1).expand_as(rounds[0][1])
-        grad_damped = torch.zeros_like(rounds[0][1])
-        cavity, sums = torch.empty_like(grad_damped), torch.empty_like(table)
-        for step in range(len(rounds), 0, -1):
-            belief, messages, votes, new, damped = rounds[step - 1]
-            share = _share(step, ctx.damping, count)
+        grad_messages = grad.unsqueeze(-1).expand_as(saved[0])
+        grad_damped, buffer = torch.zeros_like(saved[0]), torch.empty_like(saved[0])
+        for step in range(len(shares) - 1, -1, -1):
+            apart, best, sent, damped = saved[4 * step : 4 * step + 4]
             grad_damped.addcdiv_(grad_messages * pairs, damped)
-            grad_votes = grad_damped * new
-            grad_votes = grad_votes.addcmul_(new, grad_votes.sum(1, keepdim=True), value=-1).mul_(share)
-            grad_damped.mul_(1 - share / count)
-            _cavity(belief, messages, cavity)
+            grad_votes = grad_damped * sent
+            grad_votes = grad_votes.addcmul_(sent, grad_votes.sum(1, keepdim=True), value=-1).mul_(shares[step])
+            grad_damped.mul_(rests[step])
             # 1 where a source candidate gave the maximum; candidates that tie share the gradient.
-            best = torch.add(table, cavity.unsqueeze(2), out=sums).eq_(votes.unsqueeze(1))
-            grad_votes.div_(best.sum(1))
-            grad_table.addcmul_(best, grad_votes.unsqueeze(1))
-            grad_cavity = best.mul_(grad_votes.unsqueeze(1)).sum(2)
-            grad_belief = grad_cavity.sum(2)
-            grad_messages = grad_belief.unsqueeze(-1) - grad_cavity.transpose(-1, -2)
+            chosen = torch.add(table, apart.unsqueeze(2), out=sums).eq_(best.unsqueeze(1))
+            grad_votes.div_(chosen.sum(1))
+            grad_table.add_(chosen.mul_(grad_votes.unsqueeze(1)))
+            grad_apart = chosen.sum(2)
+            grad_belief = grad_apart.sum(2)
+            torch.sub(grad_belief.unsqueeze(-1), grad_apart.transpose(-1, -2), out=buffer)
+            grad_messages = buffer
             grad_unary.append(grad_belief)
         return torch.stack(grad_unary[::-1]), grad_table, None, None
 
 
-def _cavity(belief: Tensor, messages: Tensor, out: Tensor) -> Tensor:
-    """What mention j believes of its candidate b without mention i: [D, b, i, j], written to `out`."""
-    return torch.sub(belief.unsqueeze(2), messages.transpose(-1, -2), out=out)
+def _shares(rounds: int, damping: float, count: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Weights of the new distribution and of the old message in each round, [rounds, D, 1, n, 1] each.
 
-
-def _share(step: int, damping: float, count: Tensor) -> Tensor:
-    """Weight of the new distribution in the damped message of round `step`, once its average over `count` is 1.
-
-    The message of round t is a distribution with weight 1 - (1 - damping)^t and the ones of the start with the rest.
+    The damped message of round t is a distribution with weight 1 - (1 - damping)^t and the ones of the start with the
+    rest; the weights keep its average over the receiver's `count` [D, n] candidates at 1.
     """
-    left = (1 - damping) ** step
-    return damping / ((1 - left) / count + left)
+    size = count.clamp_min(1).to(dtype)[:, None, :, None]
+    left = ((1 - damping) ** torch.arange(1, rounds + 1, dtype=size.dtype, device=size.device)).view(-1, 1, 1, 1, 1)
+    shares = damping / ((1 - left) / size + left)
+    return shares, 1 - shares / size
