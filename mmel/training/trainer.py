@@ -110,7 +110,7 @@ def _epoch(
             group["lr"] = rate
         loss = _loss(rule, model(batch), batch.gold, batch.mask)
         if not bool(torch.isfinite(loss)):
-            raise MmelError(f"the loss is {float(loss)} at step {state.step}. Remedy: a lower train.learning_rate")
+            raise MmelError(f"the loss is {loss.item()} at step {state.step}. Remedy: a lower train.learning_rate")
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if rule.clip_norm:

@@ -355,3 +355,16 @@ def test_modules_are_named_for_their_files(film_inputs: TextInputs) -> None:
     assert {name.split(".")[0] for name in model.state_dict()} == {
         "mean", "scale", "entity", "attention", "word", "match", "local", "joint",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_loaded_into_a_blank_one_scores_the_same(film_inputs: TextInputs, kind: str) -> None:
+    inputs = columns_of(film_inputs, KINDS[kind])
+    model = make(KINDS[kind], inputs)
+    blank = torch.zeros(inputs.features.shape[-1])
+    dims = inputs.titles.shape[1], inputs.entities.shape[1]
+    other = make_text_model(KINDS[kind], inputs.feature_names, *dims, blank, blank).eval()
+    other.load_state_dict(model.state_dict())
+    batch = make_batch(inputs, document_pieces(inputs, 0, 1))
+    assert torch.equal(scores(other, batch), scores(model, batch))
+    assert not blank.any()
