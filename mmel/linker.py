@@ -18,7 +18,8 @@ from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
 from mmel.errors import ConfigError, InputError
 from mmel.kb import KnowledgeBase
 from mmel.text.anchored import AnyModel, make_text_model
-from mmel.text.batch import iterate_batches
+from mmel.text.batch import TextBatch, iterate_batches
+from mmel.text.parallel import score_batches
 from mmel.text.prepare import Selection, TextInputs, TextPreparer, entity_texts
 from mmel.training.checkpoint import load_module, load_tensors
 from mmel.training.run import RunFolder, read_json
@@ -110,10 +111,14 @@ class Linker:
 
 def predict(model: AnyModel, inputs: TextInputs, max_pairs: int, device: torch.device) -> np.ndarray:
     """`[M, K]` float32 scores of the model's last stage."""
+
+    def score(batch: TextBatch) -> tuple[np.ndarray, np.ndarray]:
+        return batch.rows, model(batch.to(device))[-1].float().cpu().numpy()
+
     out = np.full(inputs.candidates.ids.shape, -1e9, np.float32)
-    with torch.inference_mode():
-        for batch in iterate_batches(inputs, max_pairs, MAX_MENTIONS, model.attention is not None):
-            out[batch.rows] = model(batch.to(device))[-1].float().cpu().numpy()
+    batches = iterate_batches(inputs, max_pairs, MAX_MENTIONS, model.attention is not None)
+    for rows, scores in score_batches(score, batches, None if device.type == "cpu" else 1):
+        out[rows] = scores
     return out
 
 

@@ -51,8 +51,8 @@ class CandidateGraph:
         cell = cells[edge]
         mention = cell // candidates.ids.shape[1]
         doc, group = table.doc[mention], table.surface_group[mention]
-        number, hubs = _numbered(hub, len(kb))
-        slot, slots = _numbered(doc * hubs + number, len(table.documents) * hubs)
+        number, hubs = numbered(hub, len(kb))
+        slot, slots = numbered(doc * hubs + number, len(table.documents) * hubs)
         # A hub is kept where more than one surface group of the document reaches it.
         one = np.zeros(slots, np.int64)
         one[slot] = group
@@ -167,7 +167,7 @@ def dense(keys: np.ndarray) -> np.ndarray:
     return np.asarray(np.unique(keys, return_inverse=True)[1], np.int64)
 
 
-def _numbered(keys: np.ndarray, limit: int) -> tuple[np.ndarray, int]:
+def numbered(keys: np.ndarray, limit: int) -> tuple[np.ndarray, int]:
     """`dense(keys)` of keys in 0 .. limit - 1, and how many distinct ones there are."""
     if limit > _TABLE * len(keys):
         unique, number = np.unique(keys, return_inverse=True)
@@ -200,4 +200,4 @@ def _owned(slot: np.ndarray, mention: np.ndarray, owner: np.ndarray, table: Ment
     block = ends - np.diff(first) * width
     doc = table.doc[mention]
     key = block[doc] + (slot - first[doc]) * width[doc] + owner[mention] - low[doc]
-    return _numbered(key, int(ends[-1]))[0]
+    return numbered(key, int(ends[-1]))[0]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmel.candidates.graph import dense
+from mmel.candidates.graph import dense, numbered
 from mmel.text.mulrel import bucket_documents, chunk_mentions
 from mmel.text.prepare import TextInputs
 
@@ -39,8 +39,9 @@ class TextBatch:
         rows: `[m]` row of each mention in its `TextInputs`.
         place: `[D, n]` which of the m mentions stands at each place of each document piece, -1 pads.
         features: `[m, k, F]`; mask `[m, k]`; gold `[m]` column or -1; prior `[m, k]` p(e|m).
-        entities: `[m, k, d + e]` title vectors and entity vectors of the candidates.
-        views: `[m, V, d]` contexts; words `[m, W, d]` context tokens with word_mask `[m, W]` (W = 0 when unused).
+        vectors: `[u, d + e]` title vectors and entity vectors of the distinct candidates; slot `[m, k]` indexes them.
+        views: `[m, V, d]` contexts.
+        tokens: `[t, d]` distinct context tokens; word `[m, W]` indexes them, where word_mask `[m, W]` (W = 0: unused).
         sentence, group: `[m]` ids; position `[m]` of the mention in its document.
         same_name, same_doc: `[m * k]` slots shared by cells of one entity under one name, and in one document piece.
     """
@@ -51,9 +52,11 @@ class TextBatch:
     mask: Tensor
     gold: Tensor
     prior: Tensor
-    entities: Tensor
+    vectors: Tensor
+    slot: Tensor
     views: Tensor
-    words: Tensor
+    tokens: Tensor
+    word: Tensor
     word_mask: Tensor
     sentence: Tensor
     group: Tensor
@@ -61,6 +64,16 @@ class TextBatch:
     same_name: Tensor
     same_doc: Tensor
     edges: LinkEdges
+
+    @property
+    def entities(self) -> Tensor:
+        """`[m, k, d + e]` vectors of the candidates."""
+        return self.vectors[self.slot]
+
+    @property
+    def words(self) -> Tensor:
+        """`[m, W, d]` vectors of the context tokens."""
+        return self.tokens[self.word]
 
     def to(self, device: torch.device) -> TextBatch:
         """The batch on a device."""
@@ -104,8 +117,9 @@ def make_batch(inputs: TextInputs, pieces: Sequence[tuple[int, int]], with_words
     piece = np.repeat(np.arange(len(pieces)), [b - a for a, b in pieces])
     table, candidates = inputs.table, inputs.candidates
     ids, mask = candidates.ids[rows], candidates.mask[rows]
-    slot = inputs.slot[rows]
+    distinct, slot = _distinct(inputs.slot[rows], len(inputs.titles))
     words = inputs.context.words[rows] if with_words else np.full((len(rows), 0), -1, np.int64)
+    read, word = _distinct(np.maximum(words, 0), len(inputs.context.tokens))
     return TextBatch(
         rows=rows,
         place=torch.from_numpy(place),
@@ -113,16 +127,18 @@ def make_batch(inputs: TextInputs, pieces: Sequence[tuple[int, int]], with_words
         mask=torch.from_numpy(mask),
         gold=torch.from_numpy(inputs.gold[rows]),
         prior=torch.from_numpy(candidates.prior[rows]),
-        entities=torch.from_numpy(np.concatenate([inputs.titles[slot], inputs.entities[slot]], -1)).float(),
+        vectors=torch.from_numpy(np.concatenate([inputs.titles[distinct], inputs.entities[distinct]], -1)).float(),
+        slot=slot,
         views=torch.from_numpy(inputs.context.views[rows]),
-        words=torch.from_numpy(inputs.context.tokens[np.maximum(words, 0)]).float(),
+        tokens=torch.from_numpy(inputs.context.tokens[read]).float(),
+        word=word,
         word_mask=torch.from_numpy(words >= 0),
         sentence=torch.from_numpy(table.sentence[rows]),
         group=torch.from_numpy(table.surface_group[rows]),
         position=torch.from_numpy(rows - table.first[table.doc[rows]]),
         same_name=_shared(_pairs(piece, table.surface_group[rows]), ids),
         same_doc=_shared(piece, ids),
-        edges=_edges(inputs, rows, piece),
+        edges=_edges(inputs, pieces),
     )
 
 
@@ -132,6 +148,14 @@ def iterate_batches(
     """All mentions of `inputs` in batches, one after the other."""
     for pieces in plan_batches(inputs, max_pairs, max_mentions):
         yield make_batch(inputs, pieces, with_words)
+
+
+def _distinct(index: np.ndarray, size: int) -> tuple[np.ndarray, Tensor]:
+    """The distinct values of `index` (0 to size - 1), ascending, and which of them each is."""
+    number, count = numbered(index.ravel(), size)
+    distinct = np.zeros(count, np.int64)
+    distinct[number] = index.ravel()
+    return distinct, torch.from_numpy(number.reshape(index.shape))
 
 
 def _shared(owner: np.ndarray, ids: np.ndarray) -> Tensor:
@@ -145,15 +169,30 @@ def _pairs(piece: np.ndarray, slot: np.ndarray) -> np.ndarray:
     return dense(piece * (slot.max(initial=0) + 1) + slot)
 
 
-def _edges(inputs: TextInputs, rows: np.ndarray, piece: np.ndarray) -> LinkEdges:
+def _edges(inputs: TextInputs, pieces: Sequence[tuple[int, int]]) -> LinkEdges:
     graph, k = inputs.graph, inputs.candidates.ids.shape[1]
-    low = np.searchsorted(graph.mention, rows, side="left")
-    high = np.searchsorted(graph.mention, rows, side="right")
-    count = high - low
-    local = np.repeat(np.arange(len(rows)), count)
-    edge = np.arange(len(local)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(low, count)
+    low = np.searchsorted(graph.mention, [a for a, _ in pieces], side="left").tolist()
+    high = np.searchsorted(graph.mention, [b for _, b in pieces], side="left").tolist()
+    ranges = list(zip(low, high, strict=True))
+    before = np.cumsum([0, *(b - a for a, b in pieces)]).tolist()
+    shift = [(at - a) * k for at, (a, _) in zip(before, pieces, strict=False)]
+    cell = np.concatenate([graph.cell[a:b] + by for (a, b), by in zip(ranges, shift, strict=True)])
     slots = (graph.doc_slot, graph.group_slot, graph.sentence_slot, graph.sentence_group_slot)
-    doc, group, sentence, sentence_group = (torch.from_numpy(_pairs(piece[local], slot[edge])) for slot in slots)
-    cell = torch.from_numpy(local * k + graph.cell[edge] % k)
-    share = torch.from_numpy(1 / graph.group_size[edge])
-    return LinkEdges(cell, doc, group, sentence, sentence_group, share)
+    doc, group, sentence, sentence_group = (_renumbered(slot, ranges) for slot in slots)
+    share = torch.from_numpy(1 / np.concatenate([graph.group_size[a:b] for a, b in ranges]))
+    return LinkEdges(torch.from_numpy(cell), doc, group, sentence, sentence_group, share)
+
+
+def _renumbered(slot: np.ndarray, ranges: Sequence[tuple[int, int]]) -> Tensor:
+    """Dense slots of the edges in `ranges`, one range a piece, between which none is shared.
+
+    Those of a document lie close together, so that a shift keeps pieces apart.
+    """
+    parts, size = [], 0
+    for a, b in ranges:
+        if b > a:
+            part = slot[a:b]
+            low = part.min()
+            parts.append(part + (size - low))
+            size += int(part.max() - low) + 1
+    return torch.from_numpy(numbered(np.concatenate(parts), size)[0] if parts else slot[:0])

@@ -12,6 +12,7 @@ from torch.nn.functional import embedding_bag
 from mmel.candidates import MentionTable
 from mmel.candidates.mentions import sentence_starts
 from mmel.encoders.text import CachedTextEncoder
+from mmel.text.parallel import one_thread
 
 VIEWS = ("mention", "window", "left", "right", "sentence", "document")
 _SPACES = np.array([code for code in range(0x3001) if chr(code).isspace()], np.uint32)
@@ -117,6 +118,7 @@ def _words(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(space[:-1] & ~space[1:]), np.flatnonzero(~space[:-1] & space[1:])
 
 
+@one_thread()
 def _means(vectors: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """`[m, V, d]` float32 unit means of the rows `[low, high)` (`[m, V]`) of `vectors`."""
     # Mentions share their sentences and their document: every range is added up once.

@@ -18,6 +18,7 @@ from mmel.candidates.graph import CandidateGraph
 from mmel.kb import KnowledgeBase
 from mmel.text import surface
 from mmel.text.context import MentionContext
+from mmel.text.parallel import one_thread
 
 NEAREST_NAMES = 3
 _BLOCK = 128  # mentions whose candidate vectors are in memory at a time
@@ -103,6 +104,7 @@ def context(data: Prepared) -> np.ndarray:
     return np.concatenate([*columns, data.linked], -1) * data.candidates.mask[..., None]
 
 
+@one_thread()
 def _cosines(views: np.ndarray, vectors: np.ndarray, slot: np.ndarray) -> np.ndarray:
     """`[M, k, V]` float32 products of `views` `[M, V, d]` with `vectors` `[U, d]` at `slot` `[M, k]`."""
     left, right, rows = torch.from_numpy(views).transpose(1, 2), torch.from_numpy(vectors), torch.from_numpy(slot)

@@ -82,21 +82,27 @@ class TextModel(nn.Module):
         """
         x = (batch.features - self.mean) / self.scale
         parts = [x.clamp(-8, 8)]
-        raw = functional.dropout(batch.entities, self.config.input_dropout, self.training)
-        entity = torch.tanh(self.entity(raw))
+        # Dropout differs from cell to cell; without it every distinct candidate is projected once.
+        dropping = self.training and self.config.input_dropout > 0
+        slot = None if dropping else batch.slot
+        raw = functional.dropout(batch.entities, self.config.input_dropout) if dropping else batch.vectors
+        entity = None
+        if self.attention is not None or isinstance(self.joint, MulRel):
+            entity = _cells(torch.tanh(self.entity(raw)), slot)
         if self.attention is not None:
-            words = torch.tanh(self.word(batch.words))
-            score = self.attention(entity, words, batch.word_mask, batch.mask)
+            tokens = torch.tanh(self.word(batch.tokens))
+            score = self.attention(entity, batch.word, batch.word_mask, batch.mask, table=tokens)
             parts.append(torch.where(batch.mask, score, 0).unsqueeze(-1) / self.config.dim**0.5)
         if self.match is not None:
-            parts.append(self.match(batch.views, raw))
+            parts.append(self.match(batch.views, raw, slot))
         columns = with_rivals(torch.cat(parts, -1), batch.mask)
         psi, hidden = self.local(columns, batch.mask)
         if self.joint is None:
             return [psi]
         if isinstance(self.joint, MulRel):
+            assert entity is not None
             return [psi, self._propagate(self.joint, psi, entity, batch)]
-        return [psi, *self.joint(psi, hidden, raw, batch)]
+        return [psi, *self.joint(psi, hidden, raw, batch, slot)]
 
     def _propagate(self, mulrel: MulRel, psi: Tensor, entity: Tensor, batch: TextBatch) -> Tensor:
         present = batch.place >= 0
@@ -139,12 +145,16 @@ class ContextMatch(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.columns = len(VIEWS) + 2 * size
 
-    def forward(self, views: Tensor, candidates: Tensor) -> Tensor:
+    def forward(self, views: Tensor, candidates: Tensor, slot: Tensor | None = None) -> Tensor:
+        """views `[m, V, d]`; candidates `[m, k, c]`, or `[u, c]` with `slot` `[m, k]` indexing them."""
         seen = self.dropout(views)
         projected = torch.stack([layer(seen[:, i]) for i, layer in enumerate(self.views)], 1)
-        bilinear = self.candidate(candidates) @ projected.transpose(1, 2) / projected.shape[-1] ** 0.5
-        product = projected.mean(1, keepdim=True) * self.product(candidates)
-        return torch.cat([bilinear, product, torch.tanh(self.kind(candidates))], -1)
+        candidate, product, kind = (
+            _cells(x, slot)
+            for x in (self.candidate(candidates), self.product(candidates), torch.tanh(self.kind(candidates)))
+        )
+        bilinear = candidate @ projected.transpose(1, 2) / projected.shape[-1] ** 0.5
+        return torch.cat([bilinear, projected.mean(1, keepdim=True) * product, kind], -1)
 
 
 class MeanFieldPasses(nn.Module):
@@ -178,9 +188,11 @@ class MeanFieldPasses(nn.Module):
             for _ in range(config.passes)
         )
 
-    def forward(self, psi: Tensor, hidden: Tensor, candidates: Tensor, batch: TextBatch) -> list[Tensor]:
-        """psi `[m, k]`, hidden `[m, k, h]`, candidates `[m, k, d + e]` -> scores `[m, k]` of every pass."""
-        entity = torch.tanh(self.entity(candidates)) if self.relations else None
+    def forward(
+        self, psi: Tensor, hidden: Tensor, candidates: Tensor, batch: TextBatch, slot: Tensor | None = None
+    ) -> list[Tensor]:
+        """psi `[m, k]`, hidden `[m, k, h]` -> scores `[m, k]` of every pass; candidates and slot as ContextMatch."""
+        entity = _cells(torch.tanh(self.entity(candidates)), slot) if self.relations else None
         alpha = self._attention(batch) if self.relations else None
         scores, out = psi, []
         for stage in self.stages:
@@ -223,6 +235,11 @@ class MeanFieldPasses(nn.Module):
         mine = torch.zeros(len(q), *around.shape[2:], dtype=q.dtype, device=q.device)
         mine = mine.index_copy(0, at[present], around[present])
         return torch.einsum("mcs,ks,mks->mck", entity, self.relation, mine)
+
+
+def _cells(values: Tensor, slot: Tensor | None) -> Tensor:
+    """`[m, k, c]`: the rows `slot` `[m, k]` of `[u, c]`; with None the values are those of cells already."""
+    return values if slot is None else functional.embedding(slot, values)
 
 
 def with_rivals(columns: Tensor, mask: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""Scoring on several cores: one batch a thread, instead of all threads on each small operation."""
+"""Work on several cores: one batch a thread, instead of all threads on each small operation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
@@ -13,6 +14,20 @@ from mmel.errors import ConfigError
 
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Operations of torch use one thread while the context is open, or the function so decorated runs.
+
+    For operations so small that threads wait for each other longer than they work.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def score_batches(
@@ -35,13 +50,9 @@ def score_batches(
             return score(batch)
 
     source = iter(batches)
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            waiting = [pool.submit(run, batch) for batch in islice(source, 2 * workers)]
-            while waiting:
-                done = waiting.pop(0).result()
-                waiting += [pool.submit(run, batch) for batch in islice(source, 1)]
-                yield done
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting = [pool.submit(run, batch) for batch in islice(source, 2 * workers)]
+        while waiting:
+            done = waiting.pop(0).result()
+            waiting += [pool.submit(run, batch) for batch in islice(source, 1)]
+            yield done

@@ -20,6 +20,7 @@ from mmel.encoders.text import CachedTextEncoder
 from mmel.kb import KnowledgeBase
 from mmel.text.context import MentionContext, encode_context
 from mmel.text.features import Prepared, compute
+from mmel.text.parallel import one_thread
 
 LINKED_TITLES = 16  # linked entities whose titles the encoder reads with an entity
 _CELLS = 512  # whose vectors are multiplied at a time; they stay in the processor's cache
@@ -257,6 +258,7 @@ def _cells(values: np.ndarray, cells: np.ndarray, shape: tuple[int, ...]) -> np.
     return out
 
 
+@one_thread()
 def _dots(views: np.ndarray, mention: np.ndarray, vectors: np.ndarray, slot: np.ndarray) -> np.ndarray:
     """`[C, V]` float32: `views[mention[c], v] . vectors[slot[c]]`.
 

@@ -113,7 +113,7 @@ def pad(batch: TextBatch, mentions: int, candidates: int) -> TextBatch:
         batch,
         place=torch.cat([batch.place, batch.place.new_full((len(batch.place), mentions), -1)], 1),
         features=wider(batch.features, 0), mask=wider(batch.mask, False), prior=wider(batch.prior, 0),
-        entities=wider(batch.entities, 7.0), edges=replace(batch.edges, cell=cell), **slots,
+        slot=wider(batch.slot, 0), edges=replace(batch.edges, cell=cell), **slots,
     )  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def shuffle(batch: TextBatch, order: Tensor) -> TextBatch:
     moved: dict[str, Any] = {
         f.name: getattr(batch, f.name)[order]
         for f in fields(batch)
-        if f.name not in ("rows", "place", "same_name", "same_doc", "edges")
+        if f.name not in ("rows", "place", "vectors", "tokens", "same_name", "same_doc", "edges")
     }
     slots: dict[str, Any] = {
         name: getattr(batch, name).view(m, k)[order].reshape(-1) for name in ("same_name", "same_doc")
