@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ class RunFolder:
             with atomic_write(self.steps_file) as stream:
                 stream.writelines(whole)
 
-    def log(self, rows: list[Mapping[str, Any]]) -> None:
+    def log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows to `metrics.jsonl`."""
         with open(self.steps_file, "a", encoding="utf-8") as stream:
             stream.writelines(json.dumps(row) + "\n" for row in rows)
