@@ -79,11 +79,6 @@ class EncoderConfig(Section):
     cache: UserPath | None = Field(
         default=None, description="folder of cached encodings; none: $MMEL_CACHE or ~/.cache/mmel"
     )
-    neighbours: bool = Field(
-        default=False,
-        description="let the model also read the text of the linked entity that most entities link to, such as the "
-        "film of a character",
-    )
 
 
 class ModelConfig(Section):

@@ -85,7 +85,7 @@ class Linker:
                 remedy=f"name the same vectors in {run.config_file}, with 'trained' the same base, or train again",
             )
         empty = torch.zeros(len(state["columns"]))
-        dims = preparer.encoder.encoder.dim, preparer.entity_dim
+        dims = preparer.encoder.encoder.dim, preparer.entities.dim
         model = make_text_model(config.model, state["columns"], *dims, empty, empty)
         load_module(model, tensors, run.model_file)
         return cls(config, preparer, model, pick_device(config.device))
@@ -148,7 +148,6 @@ def make_preparer(
         config.model.context_words,
         on_batch,
         entities,
-        config.encoder.neighbours,
     )
 
 

@@ -76,7 +76,6 @@ class TextPreparer:
     Args:
         scorers: names of the scorers whose columns are computed.
         entities: what gives the model its entity vectors; None: `encoder`, over the text of each entity.
-        neighbours: whether the sentence vector of a candidate's main neighbour stands beside its entity vector.
         annotations: counts of training annotations, the second prior dictionary; None for one dictionary.
         window, context_words: see `encode_context`.
     """
@@ -92,7 +91,6 @@ class TextPreparer:
         context_words: int = 100,
         on_batch: Callable[[int], None] | None = None,
         entities: EntityVectors | None = None,
-        neighbours: bool = False,
     ) -> None:
         self.kb, self.encoder, self.scorers, self.selection = kb, encoder, tuple(scorers), selection
         self.annotations, self.window = annotations, window
@@ -101,7 +99,6 @@ class TextPreparer:
         self.sentences = SentenceVectors(encoder, entity_texts, on_batch)
         self.titles = SentenceVectors(encoder, entity_titles, on_batch)
         self.entities: EntityVectors = entities or self.sentences
-        self.neighbours = neighbours
 
     def __call__(self, documents: Sequence[Document], leave_out: bool = False) -> TextInputs:
         """Prepare a batch of documents.
@@ -154,23 +151,11 @@ class TextPreparer:
             features=features,
             feature_names=names,
             titles=data.title_vectors,
-            entities=self._entity_vectors(unique, data.text_vectors if same else None),
+            entities=data.text_vectors if same else self.entities.vectors(self.kb, unique),
             slot=data.slot,
             gold=candidates.gold_position(table.gold),
             recall=recall | recall_steps,
         )
-
-    @property
-    def entity_dim(self) -> int:
-        """Width of `TextInputs.entities`."""
-        return self.entities.dim + self.sentences.dim * self.neighbours
-
-    def _entity_vectors(self, unique: np.ndarray, vectors: np.ndarray | None) -> np.ndarray:
-        own = self.entities.vectors(self.kb, unique) if vectors is None else vectors
-        if not self.neighbours:
-            return own
-        main, slot = np.unique(main_neighbour(unique, self.kb), return_inverse=True)
-        return np.concatenate([own, self.sentences.vectors(self.kb, main)[slot]], 1)
 
     def _average(
         self, table: MentionTable, listed: Candidates, annotations: AnnotationCounts, leave_out: bool
