@@ -19,6 +19,7 @@ from mmel.kb import KnowledgeBase
 from mmel.kb.build import build
 from mmel.kb.update import add
 from mmel.linker import Linker, pick_device
+from mmel.text.prepare import TextPreparer
 from tests.tiny import document, small_config, write_encoder
 
 
@@ -108,7 +109,7 @@ def test_documents_are_read_as_they_are_linked(linker: Linker, documents: list[D
 
 
 def test_mentions_may_stand_in_any_order(linker: Linker, documents: list[Document]) -> None:
-    """Links come back in the order of the mentions, whatever it is in the text, and beside context names too."""
+    """Links come back in the order of the mentions, whatever it is in the text."""
     turned = [replace(one, text_mentions=one.text_mentions[::-1]) for one in documents]
     straight, back = list(linker.link(documents)), list(linker.link(turned))
     pairs = [
@@ -117,6 +118,20 @@ def test_mentions_may_stand_in_any_order(linker: Linker, documents: list[Documen
         for a, b in zip(one, other[::-1], strict=True)
     ]
     assert sum(a == b for a, b in pairs) > 0.9 * len(pairs)  # distance in mentions changes at the ends
+
+
+def test_context_names_get_no_link(linker: Linker, documents: list[Document]) -> None:
+    old = linker.preparer
+    wider = TextPreparer(
+        old.kb, old.encoder, old.scorers, replace(old.selection, context_names=True), context_words=old.context_words
+    )
+    fewer = [replace(one, text_mentions=one.text_mentions[1::2][::-1]) for one in documents]
+    assert len(wider(fewer).table) > sum(len(one.text_mentions) for one in fewer)
+    for one in Linker(linker.config, wider, linker.model, linker.device).link(fewer):
+        for mention, link in zip(one.document.text_mentions, one.text_links, strict=True):
+            assert link.entity in {match.entity for match in link.candidates}
+            known = old.kb.ids(m.index for m in old.kb.lookup(mention.text, None))
+            assert link.entity in known
 
 
 def test_the_order_of_given_lists_changes_no_score(linker: Linker, documents: list[Document], films: Path) -> None:

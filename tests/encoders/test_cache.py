@@ -107,6 +107,37 @@ def test_a_file_cut_anywhere_gives_what_is_whole_and_takes_the_rest_again(
         shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize("name", ["vectors", "spans"])
+@pytest.mark.parametrize("writes", range(5))
+def test_a_writer_stopped_between_its_files_harms_no_lost_row(
+    cache: EncodingCache, monkeypatch: pytest.MonkeyPatch, name: str, writes: int
+) -> None:
+    for text in TEXTS:
+        cache.fill([text], encode)
+    with open(cache.folder / name, "r+b") as stream:
+        stream.truncate(stream.seek(0, 2) // 2)
+    done = 0
+    write = EncodingCache._write
+
+    def stop(self: EncodingCache, *arguments: object) -> None:
+        nonlocal done
+        if done == writes:
+            raise KeyboardInterrupt
+        done += 1
+        write(self, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EncodingCache, "_write", stop)
+        try:
+            EncodingCache(cache.folder, DIM).fill(["zz", "yyyyyyyyyyyyyy"], encode)
+        except KeyboardInterrupt:
+            assert writes < 4
+    opened = EncodingCache(cache.folder, DIM)
+    check(opened, [text for text in [*TEXTS, "zz", "yyyyyyyyyyyyyy"] if text in opened])
+    opened.fill(TEXTS, encode)
+    check(EncodingCache(cache.folder, DIM), TEXTS)
+
+
 def test_rows_without_their_key_are_overwritten(cache: EncodingCache) -> None:
     """A writer killed between rows and key, with half a row and half a key besides."""
     cache.fill(TEXTS[:2], encode)

@@ -15,6 +15,7 @@ from mmel.errors import MmelError
 from mmel.formats.jsonl import read_documents
 from mmel.kb import KnowledgeBase
 from mmel.linker import make_preparer, predict
+from mmel.text.batch import TextBatch
 from mmel.text.prepare import TextInputs
 from mmel.training import trainer
 from mmel.training.run import RunFolder
@@ -113,6 +114,25 @@ def test_a_finished_training_is_not_touched_again(train: Train) -> None:
     model, state = train("once")
     again, twice = train("once")
     assert same(model, again) and state == twice
+
+
+def test_every_epoch_sees_every_mention_once_in_an_order_of_its_own(
+    train: Train, prepared: dict[str, TextInputs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+    make = trainer.make_batch
+
+    def watch(inputs: TextInputs, pieces: list[tuple[int, int]], with_words: bool = True) -> TextBatch:
+        batch = make(inputs, pieces, with_words)
+        seen[-1].extend(batch.rows.tolist())
+        return batch
+
+    epoch = trainer._epoch
+    monkeypatch.setattr(trainer, "_epoch", lambda *arguments: seen.append([]) or epoch(*arguments))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(trainer, "make_batch", watch)
+    train("orders")
+    assert [sorted(rows) for rows in seen] == [list(range(len(prepared["train"].table)))] * 3
+    assert len({tuple(rows) for rows in seen}) == 3
 
 
 def test_the_seed_decides(train: Train) -> None:
