@@ -19,8 +19,9 @@ from mmel.files import atomic_write
 from mmel.schema import Names, Section, UserPath, as_tuple, read_yaml
 
 Scorer = Literal[
-    "prior", "surface", "context", "local_attention", "coreference", "link_coherence", "text_coherence", "mulrel"
-]
+    "prior", "surface", "context", "local_attention", "coreference", "link_coherence", "text_coherence",
+    "word_overlap", "mulrel",
+]  # fmt: skip
 
 
 class DataConfig(Section):

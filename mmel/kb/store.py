@@ -378,6 +378,14 @@ class KnowledgeBase:
         )
         return [(index, score) for index, score in rows]
 
+    def word_frequencies(self, words: Sequence[str]) -> dict[str, int]:
+        """How many entities have each word in title, alias or description; words that none has are left out.
+
+        Words as the full-text index has them: lower case, without diacritics, letters and digits.
+        """
+        self._db.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.words USING fts5vocab (main, texts, 'row')")
+        return dict(self._select("SELECT term, doc FROM temp.words WHERE term IN ({})", words))
+
     # -- what it is
 
     def stats(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ SUMMARY: dict[str, tuple[str, ...]] = {
     "coreference": ("same_candidate",),
     "link_coherence": ("document_max",),
     "text_coherence": ("nearest_names",),
+    "word_overlap": ("document_linked",),
 }
 
 

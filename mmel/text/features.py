@@ -19,6 +19,7 @@ from mmel.kb import KnowledgeBase
 from mmel.text import surface
 from mmel.text.context import MentionContext
 from mmel.text.parallel import one_thread
+from mmel.text.words import word_overlap
 
 NEAREST_NAMES = 3
 _BLOCK = 128  # mentions whose candidate vectors are in memory at a time
@@ -36,6 +37,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "link_coherence": (
         "document_max", "document_sum", "sentence_max", "names_max", "prior_max", "prior_sum", "pagerank",
     ),
+    "word_overlap": ("document_linked", "sentence_linked"),
     "text_coherence": ("nearest_names", "all_names"),
 }  # fmt: skip
 
@@ -48,6 +50,7 @@ class Prepared:
         title_vectors, text_vectors: `[U, d]` of the U distinct candidates' titles, and titles with descriptions.
         unique: `[U]` their KB indices; `slot` `[M, k]` indexes them (0 at pads).
         leave_out: the documents are those `annotations` was counted on.
+        neighbours: `[U]` KB index of each one's main neighbour.
     """
 
     table: MentionTable
@@ -63,6 +66,7 @@ class Prepared:
     linked: np.ndarray
     annotations: AnnotationCounts | None
     leave_out: bool
+    neighbours: np.ndarray
 
 
 def prior(data: Prepared) -> np.ndarray:
@@ -208,6 +212,12 @@ def text_coherence(data: Prepared) -> np.ndarray:
     return _stack([nearest, mean], candidates.mask)
 
 
+def shared_words(data: Prepared) -> np.ndarray:
+    """TF-IDF cosines of document and sentence with the main neighbour's text (see `mmel.text.words`)."""
+    neighbours = data.neighbours[data.slot]
+    return word_overlap(data.table, data.candidates.ids, neighbours, data.kb)
+
+
 SCORERS: dict[str, Callable[[Prepared], np.ndarray]] = {
     "prior": prior,
     "surface": surface_strings,
@@ -215,6 +225,7 @@ SCORERS: dict[str, Callable[[Prepared], np.ndarray]] = {
     "coreference": coreference,
     "link_coherence": link_coherence,
     "text_coherence": text_coherence,
+    "word_overlap": shared_words,
 }
 
 

@@ -12,17 +12,17 @@ from mmel.candidates import CandidateGenerator, Candidates, MentionTable
 from mmel.candidates.annotations import AnnotationCounts
 from mmel.candidates.coreference import share_full_names
 from mmel.candidates.generate import SOURCES
-from mmel.candidates.graph import CandidateGraph, hubs_of
+from mmel.candidates.graph import CandidateGraph
 from mmel.candidates.names import with_context_names
-from mmel.document import Document, Entity
+from mmel.document import Document
 from mmel.encoders.entities import EntityVectors, SentenceVectors
 from mmel.encoders.text import CachedTextEncoder
 from mmel.kb import KnowledgeBase
 from mmel.text.context import MentionContext, encode_context
+from mmel.text.entity_text import entity_texts, entity_titles, main_neighbour
 from mmel.text.features import Prepared, compute
 from mmel.text.parallel import one_thread
 
-LINKED_TITLES = 16  # linked entities whose titles the encoder reads with an entity
 _CELLS = 512  # whose vectors are multiplied at a time; they stay in the processor's cache
 
 
@@ -137,6 +137,7 @@ class TextPreparer:
             linked=np.stack(linked, -1),
             annotations=self.annotations,
             leave_out=leave_out,
+            neighbours=main_neighbour(unique, self.kb),
         )
         features, names = compute(data, self.scorers)
         # The text columns are cosines with the context, which only the sentence encoder shares a space with.
@@ -215,41 +216,6 @@ def _asked(documents: Sequence[Document], table: MentionTable) -> np.ndarray:
     own = {(d, m.start, m.end) for d, document in enumerate(documents) for m in document.text_mentions}
     spans = zip(table.doc.tolist(), table.start.tolist(), table.end.tolist(), strict=True)
     return np.array([span in own for span in spans], bool)
-
-
-def main_neighbour(entities: np.ndarray, kb: KnowledgeBase) -> np.ndarray:
-    """The linked entity that most entities link to, for each of `entities`; itself where it links to none."""
-    unique, inverse = np.unique(entities, return_inverse=True)
-    position, hub = hubs_of(unique, kb)
-    in_links = np.where(hub == unique[position], 0, kb.in_degree[hub])
-    last = np.lexsort((hub, in_links, position))
-    ends = np.cumsum(np.bincount(position, minlength=len(unique))) - 1
-    return np.asarray(hub[last][ends][inverse])
-
-
-def entity_texts(entities: np.ndarray, kb: KnowledgeBase) -> list[str]:
-    """What the encoder reads of each entity: title, description where there is one, titles of what it links to."""
-    position, hub = hubs_of(entities, kb, LINKED_TITLES)
-    titles = kb.titles(hub)
-    # An entity's hubs begin with itself.
-    ends = np.cumsum(np.bincount(position, minlength=len(entities))).tolist()
-    spans = zip([0, *ends], ends, kb.descriptions(entities), strict=False)
-    return [_text(titles[a], description, titles[a + 1 : b]) for a, b, description in spans]
-
-
-def entity_titles(entities: np.ndarray, kb: KnowledgeBase) -> list[str]:
-    """The title of each entity."""
-    return kb.titles(entities)
-
-
-def entity_text(entity: Entity, linked: Sequence[str] = ()) -> str:
-    """`title. description Links: title, title`, without the parts that are not there."""
-    return _text(entity.title, entity.description, linked)
-
-
-def _text(title: str, description: str, linked: Sequence[str]) -> str:
-    text = f"{title}. {description}" if description else title
-    return f"{text} Links: {', '.join(linked)}" if linked else text
 
 
 def _cells(values: np.ndarray, cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
