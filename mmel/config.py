@@ -75,7 +75,6 @@ class EncoderConfig(Section):
         "(gensim Doc2Vec over the same), a word2vec or GloVe file (.txt, .vec, .bin, .kv), or a folder with "
         "dict.entity and entity_embeddings.npy",
     )
-    batch_size: int = Field(default=64, ge=1, description="texts a forward pass")
     max_tokens: int = Field(default=128, ge=8, le=512, description="word pieces of a text that are read")
     cache: UserPath | None = Field(
         default=None, description="folder of cached encodings; none: $MMEL_CACHE or ~/.cache/mmel"

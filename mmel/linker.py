@@ -19,8 +19,10 @@ from mmel.errors import ConfigError, InputError
 from mmel.kb import KnowledgeBase
 from mmel.text.anchored import AnyModel, make_text_model
 from mmel.text.batch import TextBatch, iterate_batches
+from mmel.text.entity_text import entity_texts
+from mmel.text.features import column_names
 from mmel.text.parallel import score_batches
-from mmel.text.prepare import Selection, TextInputs, TextPreparer, entity_texts
+from mmel.text.prepare import Selection, TextInputs, TextPreparer
 from mmel.training.checkpoint import load_module, load_tensors
 from mmel.training.run import RunFolder, read_json
 
@@ -83,6 +85,12 @@ class Linker:
                 f"{config.encoder.entities} gives '{preparer.entities.id}'",
                 file=run.model_file,
                 remedy=f"name the same vectors in {run.config_file}, with 'trained' the same base, or train again",
+            )
+        if state["columns"] != column_names(config.model.scorers):
+            raise InputError(
+                "the model was trained on other score columns than this version computes",
+                file=run.model_file,
+                remedy="use the version of mmel in versions.json beside it, or train again",
             )
         empty = torch.zeros(len(state["columns"]))
         dims = preparer.encoder.encoder.dim, preparer.entities.dim

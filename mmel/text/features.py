@@ -233,8 +233,13 @@ def compute(data: Prepared, scorers: tuple[str, ...]) -> tuple[np.ndarray, list[
     """`[M, k, F]` of the scorers switched on, in the order of SCORERS, and the F column names `scorer.column`."""
     used = [name for name in SCORERS if name in scorers]
     parts = [SCORERS[name](data) for name in used]
-    names = [f"{name}.{column}" for name in used for column in COLUMNS[name]]
+    names = column_names(scorers)
     return (np.concatenate(parts, -1) if parts else np.zeros((*data.candidates.ids.shape, 0), np.float32)), names
+
+
+def column_names(scorers: tuple[str, ...]) -> list[str]:
+    """`scorer.column` of every column that `compute` gives for these scorers."""
+    return [f"{name}.{column}" for name in SCORERS if name in scorers for column in COLUMNS[name]]
 
 
 def _stack(columns: list[np.ndarray], mask: np.ndarray) -> np.ndarray:

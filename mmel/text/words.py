@@ -33,7 +33,7 @@ def word_overlap(table: MentionTable, ids: np.ndarray, neighbours: np.ndarray, k
     entity_words = [_count(text) for text in entity_texts(unique, kb, LINKED)]
     document_words = [_count(document.text) for document in table.documents]
     sentence_words = {s: _count(text) for s, text in _sentences(table).items()}
-    weights = _idf(kb, {w for counter in (*document_words, *sentence_words.values()) for w in counter})
+    weights = _idf(kb, {w for counter in (*entity_words, *document_words) for w in counter})
     entity = dict(zip(unique.tolist(), (_bag(counter, weights) for counter in entity_words), strict=True))
     document = [_bag(counter, weights) for counter in document_words]
     sentence = {s: _bag(counter, weights) for s, counter in sentence_words.items()}
@@ -72,9 +72,8 @@ def _idf(kb: KnowledgeBase, words: set[str]) -> Bag:
 
 
 def _bag(counter: Counter[str], weights: Bag) -> Bag:
-    """Unit-norm TF-IDF weights; words that no text has count for the norm as the rarest do."""
-    rarest = max(weights.values(), default=1.0)
-    bag = {w: (1 + float(np.log(n))) * weights.get(w, rarest) for w, n in counter.items()}
+    """Unit-norm TF-IDF weights."""
+    bag = {w: (1 + float(np.log(n))) * weights[w] for w, n in counter.items()}
     norm = float(np.sqrt(sum(v * v for v in bag.values()))) or 1.0
     return {w: v / norm for w, v in bag.items()}
 

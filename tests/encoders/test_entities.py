@@ -25,7 +25,7 @@ from mmel.errors import ConfigError, InputError
 from mmel.kb import KnowledgeBase
 from mmel.kb.build import build
 from mmel.kb.update import add
-from mmel.text.prepare import entity_texts
+from mmel.text.entity_text import entity_texts
 
 ENTITIES = (
     Entity(
@@ -251,7 +251,7 @@ def test_training_is_deterministic_and_kept_in_the_base(tmp_path: Path, kb: Know
         "import sys, numpy as np\n"
         "from mmel.encoders.trained import train\n"
         "from mmel.kb import KnowledgeBase\n"
-        "from mmel.text.prepare import entity_texts\n"
+        "from mmel.text.entity_text import entity_texts\n"
         "np.save(sys.argv[2], train(KnowledgeBase.open(sys.argv[1]), entity_texts))\n"
     )
     arguments = [sys.executable, "-c", script, str(tmp_path / "copy"), str(tmp_path / "again.npy")]

@@ -75,7 +75,7 @@ def test_descriptions_are_seen_by_cosines_only(
         build([e if keep(e) else replace(e, description="") for e in entities], tmp_path / name)
         with KnowledgeBase.open(tmp_path / name) as kb:
             prepared[name] = TextPreparer(kb, encoder, tuple(SCORERS), ALL)(film_documents)
-    cosines = {f"{scorer}.{c}" for scorer in ("context", "text_coherence") for c in COLUMNS[scorer]}
+    cosines = {f"{scorer}.{c}" for scorer in ("context", "text_coherence", "word_overlap") for c in COLUMNS[scorer]}
     others = [i for i, name in enumerate(prepared["all"].feature_names) if name not in cosines]
     assert len(cosines) + len(others) == len(prepared["all"].feature_names)
     for name in ("none", "gold"):

@@ -16,8 +16,9 @@ from mmel.document import Candidate, Document
 from mmel.encoders.text import CachedTextEncoder
 from mmel.formats.jsonl import read_entities
 from mmel.kb import KnowledgeBase
+from mmel.text.entity_text import entity_text, entity_texts, main_neighbour
 from mmel.text.features import SCORERS
-from mmel.text.prepare import Selection, TextInputs, TextPreparer, entity_text, entity_texts, main_neighbour
+from mmel.text.prepare import Selection, TextInputs, TextPreparer
 from tests.tiny import ENTITIES, OneHotEncoder, document
 
 
