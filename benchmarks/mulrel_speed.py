@@ -29,11 +29,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.reference_mulrel import ReferenceDocument, ReferenceMulRel, propagate
+from mmel.parallel import score_batches
 from mmel.text.belief_propagation import max_product
 from mmel.text.local_attention import LocalAttention
 from mmel.text.losses import ranking_loss
 from mmel.text.mulrel import MulRel, bucket_documents
-from mmel.text.parallel import score_batches
 
 DIM, CANDIDATES, WORDS, RELATIONS, ROUNDS = 300, 8, 100, 3, 10
 VOCABULARY = 30_000

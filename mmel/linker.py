@@ -17,11 +17,11 @@ from mmel.encoders.entities import entity_vectors
 from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
 from mmel.errors import ConfigError, InputError
 from mmel.kb import KnowledgeBase
+from mmel.parallel import score_batches
 from mmel.text.anchored import AnyModel, make_text_model
 from mmel.text.batch import TextBatch, iterate_batches
 from mmel.text.entity_text import entity_texts
 from mmel.text.features import column_names
-from mmel.text.parallel import score_batches
 from mmel.text.prepare import Selection, TextInputs, TextPreparer
 from mmel.training.checkpoint import load_module, load_tensors
 from mmel.training.run import RunFolder, read_json

@@ -7,7 +7,7 @@ sentence-transformers model works by hub name or local path.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,8 @@ from mmel.errors import ConfigError, MissingDependencyError
 from mmel.files import cache_root, sha256_file
 
 OFFLINE_MINILM = "minilm-l6"
+# Wordpieces of a batch: on a processor few enough to stay in its cache.
+_BATCH, _DEVICE_BATCH = 1024, 16_384
 _WINDOW, _OVERLAP = 254, 32  # wordpieces of one pass, and how many of them two passes share
 
 
@@ -90,27 +92,33 @@ class TransformerEncoder:
         spans = [np.array(o, np.int32).reshape(-1, 2) for o in tokens["offset_mapping"]]
         return [Encoding(v, s) for v, s in zip(vectors, spans, strict=True)]
 
-    def _forward(self, ids: Sequence[list[int]], tokens_per_batch: int = 4096) -> Any:
+    def _forward(self, ids: Sequence[list[int]]) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
         """Yield `(positions, hidden [b, t, d] float32, mask [b, t])`, longest texts first so that padding is small."""
         import torch
 
-        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-        at = 0
-        while at < len(order):
-            width = max(len(ids[order[at]]), 1)
-            batch = order[at : at + max(1, tokens_per_batch // width)]
-            at += len(batch)
+        from mmel.parallel import score_batches
+
+        def encode(batch: list[int]) -> tuple[list[int], np.ndarray, np.ndarray]:
+            width = max(len(ids[batch[0]]), 1)
             padded = np.full((len(batch), width), self._tokenizer.pad_token_id, np.int64)
             mask = np.zeros((len(batch), width), np.int64)
             for row, i in enumerate(batch):
                 padded[row, : len(ids[i])] = ids[i]
                 mask[row, : len(ids[i])] = 1
-            with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
                 hidden = self._model(
                     input_ids=torch.from_numpy(padded).to(self.device),
                     attention_mask=torch.from_numpy(mask).to(self.device),
                 ).last_hidden_state
-            yield batch, hidden.float().cpu().numpy(), mask.astype(np.float32)
+            return batch, hidden.float().cpu().numpy(), mask.astype(np.float32)
+
+        size = _BATCH if self.device == "cpu" else _DEVICE_BATCH
+        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+        batches, at = [], 0
+        while at < len(order):
+            batches.append(order[at : at + max(1, size // max(len(ids[order[at]]), 1))])
+            at += len(batches[-1])
+        yield from score_batches(encode, batches, None if self.device == "cpu" else 1)
 
 
 class CachedTextEncoder:

@@ -12,7 +12,7 @@ from torch.nn.functional import embedding_bag
 from mmel.candidates import MentionTable
 from mmel.candidates.mentions import sentence_starts
 from mmel.encoders.text import CachedTextEncoder
-from mmel.text.parallel import one_thread
+from mmel.parallel import one_thread
 
 VIEWS = ("mention", "window", "left", "right", "sentence", "document")
 _SPACES = np.array([code for code in range(0x3001) if chr(code).isspace()], np.uint32)

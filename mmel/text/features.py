@@ -16,9 +16,9 @@ from mmel.candidates import Candidates, MentionTable
 from mmel.candidates.annotations import AnnotationCounts
 from mmel.candidates.graph import CandidateGraph
 from mmel.kb import KnowledgeBase
+from mmel.parallel import one_thread
 from mmel.text import surface
 from mmel.text.context import MentionContext
-from mmel.text.parallel import one_thread
 from mmel.text.words import word_overlap
 
 NEAREST_NAMES = 3

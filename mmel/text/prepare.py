@@ -18,10 +18,10 @@ from mmel.document import Document
 from mmel.encoders.entities import EntityVectors, SentenceVectors
 from mmel.encoders.text import CachedTextEncoder
 from mmel.kb import KnowledgeBase
+from mmel.parallel import one_thread
 from mmel.text.context import MentionContext, encode_context
 from mmel.text.entity_text import entity_texts, entity_titles, main_neighbour
 from mmel.text.features import Prepared, compute
-from mmel.text.parallel import one_thread
 
 _CELLS = 512  # whose vectors are multiplied at a time; they stay in the processor's cache
 

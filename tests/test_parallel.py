@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmel.errors import ConfigError
-from mmel.text.parallel import score_batches
+from mmel.parallel import score_batches
 
 
 @pytest.mark.parametrize("workers", [None, 1, 3])
