@@ -48,4 +48,3 @@ def _reference(text: str, other: str, kb: KnowledgeBase) -> float:
     weight = np.log(1 + len(kb) / (1 + np.array([known.get(w, 0) for w in words])))
     one, two = count.transform([text, other]).toarray() * weight
     return float(one @ two / np.sqrt((one @ one) * (two @ two)))
-
