@@ -17,7 +17,7 @@ from mmel.encoders.entities import entity_vectors
 from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
 from mmel.errors import ConfigError, InputError
 from mmel.kb import KnowledgeBase
-from mmel.parallel import score_batches
+from mmel.parallel import made_ahead, score_batches
 from mmel.text.anchored import AnyModel, make_text_model
 from mmel.text.batch import TextBatch, iterate_batches
 from mmel.text.entity_text import entity_texts
@@ -99,10 +99,14 @@ class Linker:
         return cls(config, preparer, model, pick_device(config.device))
 
     def link(self, documents: Iterable[Document], documents_per_batch: int = 64) -> Iterator[LinkedDocument]:
-        """Yield the documents in order, each with one link per textual mention."""
+        """Yield the documents in order, each with one link per textual mention.
+
+        They are drawn in batches, and the next batch is prepared while one is scored.
+        """
         stream = iter(documents)
-        while batch := list(islice(stream, documents_per_batch)):
-            yield from self.link_prepared(self.preparer(batch))
+        batches = iter(lambda: list(islice(stream, documents_per_batch)), [])
+        for inputs in made_ahead(self.preparer, batches, self.kb.close):
+            yield from self.link_prepared(inputs)
 
     def link_prepared(self, inputs: TextInputs) -> Iterator[LinkedDocument]:
         """Links of documents that the preparer has seen."""

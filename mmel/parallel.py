@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
@@ -56,3 +57,29 @@ def score_batches(
             done = waiting.pop(0).result()
             waiting += [pool.submit(run, batch) for batch in islice(source, 1)]
             yield done
+
+
+def made_ahead(
+    make: Callable[[Batch], Result], batches: Iterable[Batch], close: Callable[[], object] = lambda: None
+) -> Generator[Result, None, None]:
+    """Yield `make(batch)` of each batch in order, while a thread makes the next one.
+
+    Batches are drawn in the caller's thread, one before the result of the one before is given. `close` is called at the
+    end in the thread that made them. Where torch has one thread, so does this.
+    """
+    if torch.get_num_threads() == 1:
+        yield from map(make, batches)
+        return
+    pool, waiting = ThreadPoolExecutor(1), deque[Future[Result]]()
+    try:
+        for batch in batches:
+            waiting.append(pool.submit(make, batch))
+            if len(waiting) == 2:
+                yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        pool.submit(close)
+        pool.shutdown()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
 import torch
 
 from mmel.errors import ConfigError
-from mmel.parallel import score_batches
+from mmel.parallel import made_ahead, score_batches
 
 
 @pytest.mark.parametrize("workers", [None, 1, 3])
@@ -46,3 +47,42 @@ def test_torch_threads_are_one_meanwhile_and_restored_even_after_errors() -> Non
 def test_no_worker_is_an_error() -> None:
     with pytest.raises(ConfigError, match="workers = 0"):
         list(score_batches(lambda x: x, [1], workers=0))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_made_ahead_keeps_order_and_draws_one_ahead(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    drawn: list[int] = []
+
+    def source() -> Iterator[int]:
+        for i in range(6):
+            drawn.append(i)
+            yield i
+
+    closed: list[str] = []
+    try:
+        results = made_ahead(lambda i: (i * i, threading.current_thread().name), source(), lambda: closed.append("end"))
+        assert next(results)[0] == 0
+        assert drawn == [0, 1][:threads]
+        rest = list(results)
+    finally:
+        torch.set_num_threads(before)
+    assert [value for value, _ in rest] == [1, 4, 9, 16, 25]
+    assert {name == threading.current_thread().name for _, name in rest} == {threads == 1}
+    assert closed == ["end"] * (threads - 1)
+
+
+def test_made_ahead_passes_errors_on_and_can_be_left() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            list(made_ahead(lambda i: 1 // i, [1, 0, 1]))
+        closed: list[int] = []
+        results = made_ahead(lambda i: i, range(10**9), lambda: closed.append(1))
+        assert next(results) == 0
+        results.close()
+        assert closed == [1]
+    finally:
+        torch.set_num_threads(before)

@@ -16,11 +16,13 @@ LINKED_TITLES = 16  # linked entities whose titles the encoder reads with an ent
 def main_neighbour(entities: np.ndarray, kb: KnowledgeBase) -> np.ndarray:
     """The linked entity that most entities link to, for each of `entities`; itself where it links to none."""
     unique, inverse = np.unique(entities, return_inverse=True)
+    if not len(unique):
+        return unique
     position, hub = hubs_of(unique, kb)
     in_links = np.where(hub == unique[position], 0, kb.in_degree[hub])
-    last = np.lexsort((hub, in_links, position))
-    ends = np.cumsum(np.bincount(position, minlength=len(unique))) - 1
-    return np.asarray(hub[last][ends][inverse])
+    # The largest of (in-links, index) of each entity's hubs, as one number.
+    best = np.maximum.reduceat(in_links * len(kb) + hub, np.searchsorted(position, np.arange(len(unique))))
+    return np.asarray((best % len(kb))[inverse])
 
 
 def entity_texts(entities: np.ndarray, kb: KnowledgeBase, most: int = LINKED_TITLES) -> list[str]:

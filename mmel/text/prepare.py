@@ -178,12 +178,13 @@ class TextPreparer:
         """The candidates kept, best prior first; their cosines with linked entities `[M, K]`; recall by step."""
         rule, mask = self.selection, listed.mask
         total = mask.shape[1] if rule.total is None else rule.total
-        similarity, linked = self._similarities(listed, context)
+        similarity = self._similarity(listed, context)
+        linked = self._linked(listed, context) if rule.graph_k else []
         by_prior = np.where(mask, np.arange(mask.shape[1]), np.iinfo(np.int32).max)
         first = total if rule.keep_prior is None else min(total, rule.keep_prior)
         keep = mask & (by_prior < first)
         recall = {f"{'all' if rule.keep_prior is None else first} by prior": _recall(listed, table.gold, keep)}
-        for column in (similarity, *linked) if rule.graph_k else (similarity,):
+        for column in (similarity, *linked):
             keep = _extend(keep, column, mask, rule.keep_context, total)
         recall[f"+ {rule.keep_context} by context"] = _recall(listed, table.gold, keep)
         if rule.graph_k:
@@ -195,33 +196,34 @@ class TextPreparer:
             recall[f"+ {rule.graph_k} by document graph"] = _recall(listed, table.gold, keep)
         width = max(int(keep.sum(1).max(initial=0)), 1)
         order = np.argsort(np.where(keep, by_prior, np.iinfo(np.int32).max), axis=1, kind="stable")[:, :width]
-        return _cut(listed, keep).take(order), [np.take_along_axis(column, order, 1) for column in linked], recall
+        kept = _cut(listed, keep).take(order)
+        columns = [np.take_along_axis(column, order, 1) for column in linked] or self._linked(kept, context)
+        return kept, columns, recall
 
-    def _similarities(self, listed: Candidates, context: MentionContext) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Cosines of the surroundings with each candidate's text, and with the text of its main neighbour."""
-        cells = np.flatnonzero(listed.mask.ravel())
-        mention = cells // listed.ids.shape[1]
-        unique, own = np.unique(listed.ids.ravel()[cells], return_inverse=True)
-        main, neighbour = np.unique(main_neighbour(unique, self.kb), return_inverse=True)
-        window, sentence, document = (context.view(name) for name in ("window", "sentence", "document"))
-        similarity = _dots(((window + sentence) / 2)[:, None], mention, self.sentences.vectors(self.kb, unique), own)
-        views = np.stack([sentence, document], 1)
-        linked = _dots(views, mention, self.sentences.vectors(self.kb, main), neighbour[own])
-        columns = (similarity[:, 0], linked[:, 0], linked[:, 1])
-        first, *rest = (_cells(column, cells, listed.ids.shape) for column in columns)
-        return first, rest
+    def _similarity(self, listed: Candidates, context: MentionContext) -> np.ndarray:
+        """`[M, k]` mean cosine of window and sentence with each candidate's text."""
+        surroundings = (context.view("window") + context.view("sentence"))[:, None] / 2
+        return self._cosines(listed, surroundings, lambda entities: entities)[..., 0]
+
+    def _linked(self, listed: Candidates, context: MentionContext) -> list[np.ndarray]:
+        """`[M, k]` cosines of sentence and document with the text of each candidate's main neighbour."""
+        views = np.stack([context.view("sentence"), context.view("document")], 1)
+        return list(np.moveaxis(self._cosines(listed, views, lambda e: main_neighbour(e, self.kb)), -1, 0))
+
+    def _cosines(self, listed: Candidates, views: np.ndarray, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """`[M, k, V]` cosines of `views` `[M, V, d]` with the text of the entity that is `read` for each candidate."""
+        mention, column = np.nonzero(listed.mask)
+        unique, own = np.unique(listed.ids[mention, column], return_inverse=True)
+        entities, place = np.unique(read(unique), return_inverse=True)
+        out = np.zeros((*listed.ids.shape, views.shape[1]), np.float32)
+        out[mention, column] = _dots(views, mention, self.sentences.vectors(self.kb, entities), place[own])
+        return out
 
 
 def _asked(documents: Sequence[Document], table: MentionTable) -> np.ndarray:
     own = {(d, m.start, m.end) for d, document in enumerate(documents) for m in document.text_mentions}
     spans = zip(table.doc.tolist(), table.start.tolist(), table.end.tolist(), strict=True)
     return np.array([span in own for span in spans], bool)
-
-
-def _cells(values: np.ndarray, cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    out = np.zeros(shape, np.float32)
-    out.ravel()[cells] = values
-    return out
 
 
 @one_thread()

@@ -33,63 +33,81 @@ _QUALIFIER = re.compile(r"\s*\(([^()]*)\)\s*$|,\s+(.*)$")
 
 class _Name(NamedTuple):
     text: str
-    words: tuple[str, ...]
     trigrams: frozenset[str]
-    initials: str
+    letters: str
 
 
 class _Title(NamedTuple):
-    full: _Name
-    bare: _Name
+    """A title and its form without qualifier, `bare`: their folded words with one space between.
+
+    Strings, not sets: they cost little to keep for many titles, most of which meet one name only.
+    """
+
+    full: str
+    bare: str
+    bare_folded: str
+    bare_title: str
     qualifier: tuple[str, ...]
     parenthetical: bool
 
 
-def _name(text: str) -> _Name:
-    folded = fold(text)
-    words = tuple(_WORD.findall(folded))
-    padded = f" {folded} "
-    initials = "".join(w[0] for w in _WORD.findall(text) if w[0].isupper())
-    return _Name(" ".join(words), words, frozenset(padded[i : i + 3] for i in range(len(padded) - 2)), initials)
+@lru_cache(maxsize=1 << 10)
+def _mention(surface: str) -> _Name:
+    folded = fold(surface)
+    return _Name(_words(folded), _trigrams(folded), surface.replace(".", "").replace(" ", ""))
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=1 << 16)
 def _title(text: str) -> _Title:
+    folded = fold(text)
+    full = _words(folded)
     match = _QUALIFIER.search(text)
-    bare = text[: match.start()] if match and match.start() > 0 else text
-    qualifier = tuple(_WORD.findall(fold(match.group(1) or match.group(2) or ""))) if match and bare != text else ()
-    return _Title(_name(text), _name(bare), qualifier, bool(match and match.group(1)))
+    if not match or match.start() == 0:
+        return _Title(full, full, folded, text, (), bool(match and match.group(1)))
+    bare = text[: match.start()]
+    folded = fold(bare)
+    qualifier = tuple(_WORD.findall(fold(match.group(1) or match.group(2) or "")))
+    return _Title(full, _words(folded), folded, bare, qualifier, bool(match.group(1)))
 
 
-@lru_cache(maxsize=1_000_000)
+def _words(folded: str) -> str:
+    return " ".join(_WORD.findall(folded))
+
+
+def _trigrams(folded: str) -> frozenset[str]:
+    padded = f" {folded} "
+    return frozenset([padded[i : i + 3] for i in range(len(padded) - 2)])
+
+
+def _is_acronym(letters: str, title: str) -> bool:
+    return letters == "".join([word[0] for word in _WORD.findall(title) if word[0].isupper()])
+
+
+@lru_cache(maxsize=1 << 16)
 def pair_features(surface: str, title: str) -> tuple[float, ...]:
     """The features of `NAMES` that depend on the two strings alone; those of the document are left 0."""
     mention, page = _mention(surface), _title(title)
-    bare = page.bare
-    m, t = set(mention.words), set(bare.words)
-    both = len(mention.trigrams | bare.trigrams)
-    letters = surface.replace(".", "").replace(" ", "")
+    own, bare = mention.text.split(), page.bare.split()
+    m, t = set(own), set(bare)
+    trigrams = _trigrams(page.bare_folded)
+    shared = len(mention.trigrams & trigrams)
+    letters = mention.letters
     return (
-        float(mention.text == page.full.text),
-        float(mention.text == bare.text),
-        float(bare.words[: len(mention.words)] == mention.words),
-        float(bare.words[len(bare.words) - len(mention.words) :] == mention.words),
+        float(mention.text == page.full),
+        float(own == bare),
+        float(bare[: len(own)] == own),
+        float(bare[len(bare) - len(own) :] == own),
         float(m <= t and bool(m)),
         float(t <= m and bool(t)),
         len(m & t) / max(len(m | t), 1),
-        2 * len(mention.trigrams & bare.trigrams) / max(both + len(mention.trigrams & bare.trigrams), 1),
-        float(len(letters) > 1 and letters.isupper() and letters == bare.initials),
+        2 * shared / max(len(mention.trigrams) + len(trigrams), 1),
+        float(len(letters) > 1 and letters.isupper() and _is_acronym(letters, page.bare_title)),
         float(page.parenthetical),
         float(bool(page.qualifier) and not page.parenthetical),
         0.0,
         0.0,
-        min(len(page.full.words), 10) / 10,
+        min(len(page.full.split()), 10) / 10,
     )
-
-
-@lru_cache(maxsize=200_000)
-def _mention(surface: str) -> _Name:
-    return _name(surface)
 
 
 def spelled_out(title: str, document_words: frozenset[str], document_text: str) -> tuple[float, float]:
@@ -100,8 +118,8 @@ def spelled_out(title: str, document_words: frozenset[str], document_text: str) 
         document_text: the folded text, for titles that it spells out in full.
     """
     page = _title(title)
-    said = sum(w in document_words for w in page.qualifier) / max(len(page.qualifier), 1)
-    return said, float(len(page.bare.words) > 1 and page.bare.text in document_text)
+    said = sum([w in document_words for w in page.qualifier]) / len(page.qualifier) if page.qualifier else 0.0
+    return said, float(" " in page.bare and page.bare in document_text)
 
 
 def surface_features(surface: str, titles: list[str], document_words: frozenset[str], document_text: str) -> np.ndarray:
@@ -114,5 +132,5 @@ def surface_features(surface: str, titles: list[str], document_words: frozenset[
 
 def document_strings(text: str) -> tuple[frozenset[str], str]:
     """`(folded words, folded text)` of a document as `surface_features` wants them."""
-    words = _WORD.findall(fold(text))
-    return frozenset(words), " ".join(words)
+    words = _words(fold(text))
+    return frozenset(words.split()), words
