@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mmel.candidates.graph import dense, numbered
 from mmel.text.mulrel import bucket_documents, chunk_mentions
@@ -68,12 +69,12 @@ class TextBatch:
     @property
     def entities(self) -> Tensor:
         """`[m, k, d + e]` vectors of the candidates."""
-        return self.vectors[self.slot]
+        return functional.embedding(self.slot, self.vectors)
 
     @property
     def words(self) -> Tensor:
         """`[m, W, d]` vectors of the context tokens."""
-        return self.tokens[self.word]
+        return functional.embedding(self.word, self.tokens)
 
     def to(self, device: torch.device) -> TextBatch:
         """The batch on a device."""
