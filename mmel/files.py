@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -105,6 +106,32 @@ def sha256_file(path: str | Path) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def weights_digest(path: str | Path, expected: str | None = None) -> str:
+    """Hex SHA-256 of a file of weights; InputError where it is missing or its digest is not `expected`.
+
+    expected: 64 hex digits, or None where nothing is known of the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            "is not there" if not path.exists() else "is no file",
+            file=path,
+            field="weights",
+            remedy="give the path of the downloaded file",
+        )
+    if expected is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", expected):
+        raise InputError(f"'{expected}' is no SHA-256", field="sha256", remedy="give its 64 hex digits")
+    digest = sha256_file(path)
+    if expected is not None and digest != expected.lower():
+        raise InputError(
+            f"has the SHA-256 {digest}, expected {expected.lower()}",
+            file=path,
+            field="sha256",
+            remedy="fetch the file again; give its own digest if another file is meant",
+        )
+    return digest
 
 
 def cache_root() -> Path:
