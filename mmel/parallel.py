@@ -7,9 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from typing import TypeVar
-
-import torch
+from typing import Any, TypeVar
 
 from mmel.errors import ConfigError
 
@@ -23,12 +21,42 @@ def one_thread() -> Iterator[None]:
 
     For operations so small that threads wait for each other longer than they work.
     """
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def map_ahead(
+    function: Callable[[Batch], Result],
+    items: Iterable[Batch],
+    workers: int,
+    ahead: int | None = None,
+    initializer: Callable[[], Any] | None = None,
+) -> Generator[Result, None, None]:
+    """Yield `function(item)` in the order of `items`, computed by `workers` threads ahead of the consumer.
+
+    Items are drawn in the consumer's thread, at most `ahead` (2 a worker) before the one whose result is given. An
+    error is raised in its turn; what was not begun by then, or when the generator is closed, is dropped.
+    """
+    if workers < 1:
+        raise ConfigError(f"workers = {workers}: must be at least 1")
+    source = iter(items)
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers, initializer=initializer) as pool:
+        try:
+            waiting.extend(pool.submit(function, item) for item in islice(source, ahead or 2 * workers))
+            while waiting:
+                done = waiting.popleft().result()
+                waiting.extend(pool.submit(function, item) for item in islice(source, 1))
+                yield done
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def score_batches(
@@ -41,22 +69,15 @@ def score_batches(
     thread an operation in the whole process. At most two batches a worker are held. workers: as many as torch has
     threads unless given; score must change no state, as a module in `eval()` mode does not.
     """
-    threads = torch.get_num_threads()
-    workers = threads if workers is None else workers
-    if workers < 1:
-        raise ConfigError(f"workers = {workers}: must be at least 1")
+    import torch
 
     def run(batch: Batch) -> Result:
         with torch.inference_mode():
             return score(batch)
 
-    source = iter(batches)
-    with one_thread(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting = [pool.submit(run, batch) for batch in islice(source, 2 * workers)]
-        while waiting:
-            done = waiting.pop(0).result()
-            waiting += [pool.submit(run, batch) for batch in islice(source, 1)]
-            yield done
+    workers = torch.get_num_threads() if workers is None else workers
+    with one_thread():
+        yield from map_ahead(run, batches, workers, initializer=lambda: torch.set_num_threads(1))
 
 
 def made_ahead(
@@ -67,6 +88,8 @@ def made_ahead(
     Batches are drawn in the caller's thread, one before the result of the one before is given. `close` is called at the
     end in the thread that made them. Where torch has one thread, so does this.
     """
+    import torch
+
     if torch.get_num_threads() == 1:
         yield from map(make, batches)
         return

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmel.errors import ConfigError
-from mmel.parallel import made_ahead, score_batches
+from mmel.parallel import made_ahead, map_ahead, score_batches
 
 
 @pytest.mark.parametrize("workers", [None, 1, 3])
@@ -18,6 +18,20 @@ def test_results_come_in_order_without_gradients(workers: int | None) -> None:
     results = list(score_batches(lambda x: weight * x, [torch.tensor(float(i)) for i in range(20)], workers))
     assert [result[0].item() for result in results] == list(range(20))
     assert not any(result.requires_grad for result in results)
+
+
+def test_map_ahead_raises_an_error_in_its_turn_and_drops_what_was_not_begun() -> None:
+    begun: list[int] = []
+
+    def invert(number: int) -> float:
+        begun.append(number)
+        return 1 / number
+
+    results = map_ahead(invert, [2, 1, 0, *range(3, 100)], workers=2, ahead=3)
+    assert [next(results), next(results)] == [0.5, 1.0]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert len(begun) <= 6
 
 
 def test_few_batches_are_held_at_a_time() -> None:
