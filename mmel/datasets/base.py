@@ -18,6 +18,8 @@ class Dataset(ABC):
 
     name: ClassVar[str]
     needs_root: ClassVar[bool] = True
+    # Of a dataset without a folder: changes when what it holds changes.
+    edition: ClassVar[str] = ""
 
     def __init__(self, root: str | Path | None = None) -> None:
         """Raises InputError where the folder is missing or holds nothing of this dataset."""
@@ -39,6 +41,11 @@ class Dataset(ABC):
         if self._root is None:
             raise ConfigError(f"dataset '{self.name}' has no folder")
         return self._root
+
+    @property
+    def pictures(self) -> Path:
+        """The folder that `VisualMention.image` and `Entity.images` are relative to; the root by default."""
+        return self.root
 
     @property
     @abstractmethod

@@ -7,48 +7,111 @@ is this?), a director, actor, year or place, and what somebody does for a living
 
 Everything follows from the seed through `random.Random.random()`, the one draw that Python promises never to change,
 so that a seed means the same world on every machine. A document has its own seed and is made when it is asked for.
+
+Everybody who acts has a face (`mmel.datasets.portraits`), profile pictures in the knowledge base and more pictures in
+the reviews; a character has the face of the actor. Pictures are named here and drawn by `FilmWorld.draw`.
 """
 
 from __future__ import annotations
 
-import random
 import re
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate, product
-from typing import NamedTuple, TypeVar
+from pathlib import Path
 
 from mmel.datasets import filmwords as words
-from mmel.document import Alias, Document, Entity, TextMention
+from mmel.datasets.dice import Dice
+from mmel.document import NIL, Alias, Document, Entity, TextMention, VisualMention
 from mmel.errors import ConfigError
+from mmel.progress import progress
 
-T = TypeVar("T")
-
+# Raised when the same arguments begin to make another world or other pictures.
+EDITION = 2
 SPLITS: Mapping[str, int] = {"train": 600, "val": 100, "test": 100}
 # How much of a film its cast carries, the leading role first.
 ROLES = (1.0, 0.8, 0.6, 0.45, 0.35, 0.25, 0.2)
 
 
-class FilmWorld(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """The pictures of a world; shares are probabilities a picture."""
+
+    # A review has 0 to `most` pictures, each number as often.
+    most: int = 4
+    # From 0, all alike, to 1, hardly to be told: pose, light, age, what covers the face.
+    noise: float = 0.5
+    # Of an actor of another film, and of somebody who is not in the knowledge base (NIL).
+    strangers: float = 0.1
+    unknown: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("noise", "strangers", "unknown"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"pictures: {name} is {getattr(self, name)}; allowed: 0 to 1")
+        if self.strangers + self.unknown > 1:
+            raise ConfigError("pictures: strangers and unknown are more than 1 together")
+        if self.most < 0:
+            raise ConfigError(f"pictures: most is {self.most}; allowed: 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class FilmWorld:
     """The knowledge base and, for every split, its documents; they can be iterated again and again."""
 
     entities: list[Entity]
     documents: dict[str, Reviews]
+    seed: int
+    noise: float
+
+    def pictures(self) -> Iterator[tuple[str, str]]:
+        """`(name, whose)` of every picture: first the profiles, then those of the reviews.
+
+        `whose` is the id of a person, or the picture's own name where nobody knows who it is.
+        """
+        for entity in self.entities:
+            for image in entity.images:
+                yield image, entity.id
+        for reviews in self.documents.values():
+            for document in reviews:
+                for mention in document.visual_mentions:
+                    known = mention.entity not in (None, NIL)
+                    yield mention.image, str(mention.entity) if known else mention.image
+
+    def draw(self, folder: str | Path) -> int:
+        """Draw every picture into `folder`, as JPEG under its name; the number drawn (about 2 ms each)."""
+        from mmel.datasets.portraits import draw, make_face, make_shot
+
+        count = 0
+        for name, whose in progress(self.pictures(), "film world", unit="picture"):
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # The women among the people have the odd numbers, see `_Studio`.
+            woman = None if whose == name else int(whose[1:]) % 2 == 1
+            face = make_face(f"mmel film face {self.seed} {whose}", woman)
+            draw(face, make_shot(f"mmel film picture {self.seed} {name}", self.noise)).save(path, quality=90)
+            count += 1
+        return count
 
 
 def generate(
-    films: int = 200, documents: Mapping[str, int] | None = None, seed: int = 0, ambiguity: float = 0.5
+    films: int = 200,
+    documents: Mapping[str, int] | None = None,
+    seed: int = 0,
+    ambiguity: float = 0.5,
+    pictures: Pictures | None = None,
 ) -> FilmWorld:
     """Make a world of `films` films and, by split, as many reviews as `documents` says.
 
-    Splits share no film and no character: remakes and sequels go where the first film goes. `ambiguity` from 0 to 1
-    says how many characters share a name, how often a film is made again, and how seldom a review gives hints.
+    Splits share no film and no character: remakes and sequels go where the first film goes. Actors they may share, but
+    no picture. `ambiguity` from 0 to 1 says how many characters share a name, how often a film is made again, and how
+    seldom a review gives hints. `pictures` changes neither the records' nor the reviews' words.
 
     Raises:
         ConfigError: an argument out of its range.
     """
+    pictures = pictures or Pictures()
     counts = dict(SPLITS if documents is None else documents)
     if not 0 <= ambiguity <= 1:
         raise ConfigError(f"ambiguity is {ambiguity}; allowed: 0 to 1")
@@ -56,46 +119,17 @@ def generate(
         raise ConfigError(f"films is {films}; {len(counts)} splits need at least {2 * len(counts)}")
     if any(count < 0 for count in counts.values()):
         raise ConfigError(f"documents is {counts}; counts are 0 or more")
-    dice = _Dice(f"mmel film world {seed}")
+    dice = Dice(f"mmel film world {seed}")
     franchises = _Studio(films, len(counts), ambiguity, dice).franchises
+    made = [film for franchise in franchises for film in franchise]
+    actors = sorted({character.actor.id for film in made for character in film.cast})
     reviews = {
-        split: Reviews(part, counts[split], f"mmel film review {seed} {split}", split, ambiguity)
+        split: Reviews(
+            part, counts[split], f"mmel film review {seed} {split}", split, ambiguity, _Photographer(pictures, actors)
+        )
         for split, part in _divide(franchises, counts).items()
     }
-    return FilmWorld(list(_entities([film for franchise in franchises for film in franchise])), reviews)
-
-
-class _Dice:
-    """Random choices that use nothing but `random()`; the other methods of `random` may change between Pythons."""
-
-    def __init__(self, seed: str) -> None:
-        self.random = random.Random(seed).random
-
-    def chance(self, probability: float) -> bool:
-        return self.random() < probability
-
-    def index(self, size: int) -> int:
-        return int(self.random() * size)
-
-    def pick(self, items: Sequence[T]) -> T:
-        return items[self.index(len(items))]
-
-    def pick_early(self, items: Sequence[T]) -> T:
-        """One of `items`, the early ones more often: u^2 of the way, so the density falls as 1/sqrt."""
-        u = self.random()
-        return items[int(u * u * len(items))]
-
-    def sample(self, items: Sequence[T], size: int) -> list[T]:
-        """`size` different items in random order (a partial Fisher-Yates shuffle)."""
-        pool = list(items)
-        for i in range(min(size, len(pool))):
-            j = i + self.index(len(pool) - i)
-            pool[i], pool[j] = pool[j], pool[i]
-        return pool[:size]
-
-    def weighted(self, cumulative: Sequence[float]) -> int:
-        """An index with the probability its weight has in the running totals `cumulative`."""
-        return min(bisect_right(cumulative, self.random() * cumulative[-1]), len(cumulative) - 1)
+    return FilmWorld(list(_entities(made, seed)), reviews, seed, pictures.noise)
 
 
 @dataclass(eq=False, slots=True)
@@ -150,7 +184,7 @@ class _Film:
         return f"{self.title} ({self.year} film)" if self.again else self.title
 
 
-def _name_pool(size: int, base: Sequence[str], ends: Sequence[str], dice: _Dice) -> list[str]:
+def _name_pool(size: int, base: Sequence[str], ends: Sequence[str], dice: Dice) -> list[str]:
     """`size` first names: those there are, then made ones."""
     made = ["".join(parts) for parts in product(words.NAME_STARTS, words.NAME_MIDDLES, ends)]
     return [*dice.sample(base, len(base)), *dice.sample(made, max(0, size - len(base)))][:size]
@@ -159,7 +193,7 @@ def _name_pool(size: int, base: Sequence[str], ends: Sequence[str], dice: _Dice)
 class _Studio:
     """Makes franchises (a film, perhaps its remake and its sequel) until there are enough films."""
 
-    def __init__(self, films: int, least: int, ambiguity: float, dice: _Dice) -> None:
+    def __init__(self, films: int, least: int, ambiguity: float, dice: Dice) -> None:
         self.dice = dice
         self.ambiguity = ambiguity
         self.made = 0
@@ -314,7 +348,7 @@ def _count(*factors: float) -> int:
     return 1 + int(value)
 
 
-def _entities(films: Sequence[_Film]) -> Iterator[Entity]:
+def _entities(films: Sequence[_Film], seed: int) -> Iterator[Entity]:
     """The records: films, then characters, then people, each linked to the others it has to do with."""
     characters: dict[str, _Character] = {}
     people: dict[str, _Person] = {}
@@ -325,7 +359,8 @@ def _entities(films: Sequence[_Film]) -> Iterator[Entity]:
             people[character.actor.id] = character.actor
         yield _film_entity(film)
     yield from map(_character_entity, characters.values())
-    yield from map(_person_entity, sorted(people.values(), key=lambda person: person.id))
+    for person in sorted(people.values(), key=lambda person: person.id):
+        yield _person_entity(person, _profiles(person, seed))
 
 
 def _film_entity(film: _Film) -> Entity:
@@ -364,7 +399,13 @@ def _character_entity(character: _Character) -> Entity:
     )
 
 
-def _person_entity(person: _Person) -> Entity:
+def _profiles(person: _Person, seed: int) -> tuple[str, ...]:
+    """Names of the one to three pictures of somebody who acts."""
+    count = 1 + Dice(f"mmel film profile {seed} {person.id}").index(3) if person.characters else 0
+    return tuple(f"images/people/{person.id}-{i}.jpg" for i in range(count))
+
+
+def _person_entity(person: _Person, images: tuple[str, ...]) -> Entity:
     pull = 0.4 * sum(film.weight for film in person.films)
     films = " and ".join(f"{film.title} ({film.year})" for film in person.films[:2])
     job = "Film director" if person.directs else "Actor"
@@ -375,25 +416,64 @@ def _person_entity(person: _Person) -> Entity:
         f"{job}, known for {films}.",
         {person.name: _count(pull), person.last: _count(pull, 0.3), person.first: _count(pull, 0.02)},
         [*(film.id for film in person.films), *(character.id for character in person.characters)],
+        images,
     )
 
 
-def _entity(id: str, title: str, type: str, description: str, counts: dict[str, int], links: list[str]) -> Entity:
+def _entity(
+    id: str,
+    title: str,
+    type: str,
+    description: str,
+    counts: dict[str, int],
+    links: list[str],
+    images: tuple[str, ...] = (),
+) -> Entity:
     aliases = tuple(Alias(name, count) for name, count in counts.items())
-    return Entity(
-        id, title, type, description, aliases, links=tuple(dict.fromkeys(links)), popularity=sum(counts.values())
-    )
+    links = list(dict.fromkeys(links))
+    return Entity(id, title, type, description, aliases, images, tuple(links), popularity=sum(counts.values()))
+
+
+class _Photographer:
+    """Says who is on the pictures of a review; draws nothing."""
+
+    def __init__(self, pictures: Pictures, actors: Sequence[str]) -> None:
+        self._pictures = pictures
+        self._actors = actors
+
+    def visit(self, films: Sequence[_Film], document: str, dice: Dice) -> tuple[VisualMention, ...]:
+        """The pictures of a review: mostly of the cast, the leading roles more often, some people twice."""
+        cast = [character for film in films for character in film.cast]
+        cumulative = list(accumulate(character.role for character in cast))
+        mentions = []
+        for number in range(dice.index(self._pictures.most + 1)):
+            roll, whose = dice.random(), cast[dice.weighted(cumulative)].actor.id
+            if roll < self._pictures.strangers:
+                whose = dice.pick(self._actors)
+            elif roll < self._pictures.strangers + self._pictures.unknown:
+                whose = NIL
+            mentions.append(VisualMention(f"images/documents/{document}-{number}.jpg", entity=whose))
+        return tuple(mentions)
 
 
 class Reviews:
     """The reviews of one split. Each is made from its own seed when it is iterated: any number costs no memory."""
 
-    def __init__(self, franchises: list[list[_Film]], count: int, seed: str, split: str, ambiguity: float) -> None:
+    def __init__(
+        self,
+        franchises: list[list[_Film]],
+        count: int,
+        seed: str,
+        split: str,
+        ambiguity: float,
+        photographer: _Photographer,
+    ) -> None:
         self._franchises = franchises
         self._count = count
         self._seed = seed
         self._split = split
         self._ambiguity = ambiguity
+        self._photographer = photographer
         self._films = [film for franchise in franchises for film in franchise]
         self._cumulative = list(accumulate(film.weight for film in self._films))
 
@@ -402,16 +482,18 @@ class Reviews:
 
     def __iter__(self) -> Iterator[Document]:
         for number in range(self._count):
-            dice = _Dice(f"{self._seed} {number}")
+            dice = Dice(f"{self._seed} {number}")
             films = [self._films[dice.weighted(self._cumulative)]]
             if dice.chance(0.25) and len(self._films) > 1:
                 films.append(self._second(films[0], dice))
             writer = _Reviewer(dice, self._ambiguity)
             for i, film in enumerate(films):
                 writer.review(film, alone=len(films) == 1, second=i > 0)
-            yield writer.document(f"{self._split}-{number:06d}")
+            id = f"{self._split}-{number:06d}"
+            # Dice of their own, so that other pictures leave the words as they are.
+            yield writer.document(id, self._photographer.visit(films, id, Dice(f"{self._seed} {number} pictures")))
 
-    def _second(self, first: _Film, dice: _Dice) -> _Film:
+    def _second(self, first: _Film, dice: Dice) -> _Film:
         """Another film for a double review, sometimes the other version of the first."""
         if first.again and dice.chance(0.3):
             family = next(franchise for franchise in self._franchises if first in franchise)
@@ -436,7 +518,7 @@ def _cut(template: str) -> list[str]:
 class _Reviewer:
     """Writes one document, sentence by sentence, and keeps where the mentions are."""
 
-    def __init__(self, dice: _Dice, ambiguity: float) -> None:
+    def __init__(self, dice: Dice, ambiguity: float) -> None:
         self._dice = dice
         self._ambiguity = ambiguity
         self._parts: list[str] = []
@@ -444,8 +526,8 @@ class _Reviewer:
         self._mentions: list[TextMention] = []
         self._styles: dict[str, str] = {}
 
-    def document(self, id: str) -> Document:
-        return Document(id, "".join(self._parts), text_mentions=tuple(self._mentions))
+    def document(self, id: str, pictures: tuple[VisualMention, ...]) -> Document:
+        return Document(id, "".join(self._parts), text_mentions=tuple(self._mentions), visual_mentions=pictures)
 
     def review(self, film: _Film, alone: bool, second: bool) -> None:
         """A few sentences on one film."""

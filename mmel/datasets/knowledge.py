@@ -12,7 +12,7 @@ from mmel.kb import KnowledgeBase, cached_build
 
 def dataset_kb(dataset: Dataset) -> KnowledgeBase:
     """Open the base of `dataset.entities()`; it is built again when a file of the dataset's folder changed."""
-    digest = hashlib.sha256(f"{dataset.name} {__version__}".encode())
+    digest = hashlib.sha256(f"{dataset.name} {dataset.edition} {__version__}".encode())
     if dataset.needs_root:
         for path in sorted(p for p in dataset.root.rglob("*") if p.is_file() and p.suffix not in (".jpg", ".png")):
             state = path.stat()

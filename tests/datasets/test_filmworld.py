@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmel.datasets.filmworld import FilmWorld, generate
-from mmel.document import Document
+from mmel.datasets.filmworld import FilmWorld, Pictures, generate
+from mmel.document import NIL, Document
 from mmel.errors import ConfigError
 
 worlds = st.builds(
@@ -27,6 +28,8 @@ def test_any_world_is_sound(world: FilmWorld) -> None:
     entities = {entity.id: entity for entity in world.entities}
     assert len(entities) == len(world.entities)
     for entity in world.entities:
+        acts = entity.type == "person" and any(link[0] == "C" for link in entity.links)
+        assert len(entity.images) in ((1, 2, 3) if acts else (0,))
         assert entity.description
         assert set(entity.links) <= entities.keys() - {entity.id}
         assert all(entity.id in entities[other].links for other in entity.links if entity.type != "person")
@@ -38,7 +41,9 @@ def test_any_world_is_sound(world: FilmWorld) -> None:
         assert all(document.id.startswith(split) for document in documents)
         for document in documents:
             document.check_spans()
-            assert not document.visual_mentions
+            for picture in document.visual_mentions:
+                assert entities[picture.entity or ""].images
+                assert picture.image.startswith(f"images/documents/{document.id}-")
             assert "{" not in document.text
             for mention in document.text_mentions:
                 gold = entities[mention.entity or ""]
@@ -85,6 +90,54 @@ def test_the_same_on_every_machine() -> None:
         for document in reviews:
             digest.update(repr((document.id, document.text, document.text_mentions)).encode())
     assert digest.hexdigest() == "96e21da2d60bc0e88a4281a871adf6515d57dc1bc1d46405c8638e6bd2071ca6"
+
+
+def test_pictures_change_no_word() -> None:
+    usual = generate(12, {"train": 20, "test": 5}, seed=4)
+    other = generate(12, {"train": 20, "test": 5}, seed=4, pictures=Pictures(most=9, strangers=0.5, unknown=0.5))
+    assert usual.entities == other.entities
+    for split, reviews in usual.documents.items():
+        for one, two in zip(reviews, other.documents[split], strict=True):
+            assert (one.text, one.text_mentions) == (two.text, two.text_mentions)
+
+
+def test_who_is_on_the_pictures_of_a_review() -> None:
+    documents = {"train": 300, "test": 10}
+
+    def shares(pictures: Pictures) -> tuple[float, float, set[int]]:
+        """Share of the cast of the films that the review is linked to, of NIL, and the numbers of pictures."""
+        world = generate(20, documents, seed=4, pictures=pictures)
+        films = {entity.id: set(entity.links) for entity in world.entities if entity.type == "film"}
+        cast = nil = total = 0
+        counts = set()
+        for document in world.documents["train"]:
+            counts.add(len(document.visual_mentions))
+            about = {mention.entity or "" for mention in document.text_mentions}
+            known = set().union(*(links for links in films.values() if links & about))
+            for picture in document.visual_mentions:
+                total += 1
+                nil += picture.entity == NIL
+                cast += picture.entity in known
+        return cast / (total or 1), nil / (total or 1), counts
+
+    cast, nil, counts = shares(Pictures())
+    assert cast > 0.85
+    assert nil == 0
+    assert counts == {0, 1, 2, 3, 4}
+    assert shares(Pictures(strangers=1.0))[0] < 0.5
+    assert shares(Pictures(most=1, unknown=0.4))[1] == pytest.approx(0.4, abs=0.08)
+    assert shares(Pictures(most=0)) == (0, 0, {0})
+
+
+def test_every_picture_is_drawn(tmp_path: Path) -> None:
+    world = generate(6, {"train": 4, "test": 2}, seed=1, pictures=Pictures(unknown=0.3))
+    assert any(name == whose for name, whose in world.pictures())
+    assert world.draw(tmp_path) == len(dict(world.pictures()))
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.jpg")}
+    named = {image for entity in world.entities for image in entity.images}
+    for reviews in world.documents.values():
+        named |= {mention.image for document in reviews for mention in document.visual_mentions}
+    assert found == named
 
 
 class Accuracy(NamedTuple):
@@ -168,3 +221,17 @@ def test_the_world_has_what_makes_films_hard_to_tell_apart() -> None:
 def test_bad_arguments(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         generate(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"noise": 1.5}, "pictures: noise is 1.5; allowed: 0 to 1"),
+        ({"strangers": -0.1}, "pictures: strangers is -0.1; allowed: 0 to 1"),
+        ({"strangers": 0.6, "unknown": 0.6}, "strangers and unknown are more than 1 together"),
+        ({"most": -1}, "pictures: most is -1; allowed: 0 or more"),
+    ],
+)
+def test_bad_pictures(arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Pictures(**arguments)  # type: ignore[arg-type]

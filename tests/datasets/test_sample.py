@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from mmel.data import main
 from mmel.datasets import open_dataset
+from mmel.datasets.filmworld import generate
+from mmel.datasets.sample import Sample
 from mmel.errors import ConfigError
 
 
@@ -26,3 +29,15 @@ def test_two_openings_are_equal() -> None:
     first, second = open_dataset("sample"), open_dataset("sample")
     assert list(first.entities()) == list(second.entities())
     assert list(first.documents("val")) == list(second.documents("val")) == list(first.documents("val"))
+
+
+def test_pictures_are_drawn_once_when_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMEL_CACHE", str(tmp_path))
+    monkeypatch.setattr("mmel.datasets.sample.generate", lambda: generate(6, {"train": 2, "val": 1, "test": 1}))
+    dataset = Sample()
+    images = [mention.image for document in dataset.documents("train") for mention in document.visual_mentions]
+    assert not list(tmp_path.iterdir())
+    drawn = {image: (dataset.pictures / image).stat().st_mtime_ns for image in images}
+    assert images
+    again = Sample().pictures
+    assert {image: (again / image).stat().st_mtime_ns for image in images} == drawn
