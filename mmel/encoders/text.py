@@ -6,7 +6,6 @@ sentence-transformers model works by hub name or local path.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mmel.encoders.cache import Encoding, EncodingCache
+from mmel.encoders.weights import state_digest
 from mmel.errors import ConfigError, MissingDependencyError
 from mmel.files import cache_root, sha256_file
 
@@ -194,10 +194,4 @@ def _weights_digest(path: str, model: Any) -> str:
     file = Path(path) / "model.safetensors"
     if file.exists():
         return sha256_file(file)[:8]
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if name.startswith("pooler."):
-            continue
-        digest.update(name.encode())
-        digest.update(tensor.cpu().float().numpy().tobytes())
-    return digest.hexdigest()[:8]
+    return state_digest(model.state_dict(), unused=("pooler.",))
