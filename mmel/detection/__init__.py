@@ -1,0 +1,16 @@
+"""Faces in pictures: boxes, five landmarks, confidence; aligned to a template; one chosen for a region."""
+
+from mmel.detection.align import ARCFACE_TEMPLATE, align_face, similarity_transform
+from mmel.detection.faces import FaceDetector, Faces, choose_face
+from mmel.detection.make import DETECTORS, make_detector
+
+__all__ = [
+    "ARCFACE_TEMPLATE",
+    "DETECTORS",
+    "FaceDetector",
+    "Faces",
+    "align_face",
+    "choose_face",
+    "make_detector",
+    "similarity_transform",
+]
