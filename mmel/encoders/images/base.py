@@ -63,6 +63,11 @@ def check_rgb(picture: Image, number: int) -> None:
         )
 
 
+def reason(error: Exception) -> str:
+    """The first line of what a library says, or what kind of error it is."""
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
 def unit_rows(rows: np.ndarray, encoder: str) -> np.ndarray:
     """`rows` `[n, d]` as float32 of unit norm; InputError where one is not finite or zero, and so no direction."""
     rows = np.asarray(rows, np.float32)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmel.encoders.images.base import IMAGENET_MEAN, IMAGENET_STD, pixel_rows, unit_rows
+from mmel.encoders.images.base import IMAGENET_MEAN, IMAGENET_STD, pixel_rows, reason, unit_rows
 from mmel.errors import ConfigError, InputError, MissingDependencyError, did_you_mean
 from mmel.files import weights_digest
 
@@ -90,7 +90,7 @@ class OnnxFaceEncoder:
         try:
             found = self._run(np.zeros((1, 3, self.size, self.size), np.float32))
         except Exception as error:  # onnxruntime's own classes all derive from Exception alone
-            raise _other_form(file, f"does not run on a face ({error})") from error
+            raise _other_form(file, f"does not run on a face ({reason(error)})") from error
         if found.ndim != 2 or len(found) != 1:
             raise _other_form(file, f"gives an output of shape {list(found.shape)} for one face, not [1, d]")
         return int(found.shape[1])
@@ -108,7 +108,7 @@ def _open(file: Path, threads: int) -> Any:
         return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own classes all derive from Exception alone
         raise InputError(
-            f"is no ONNX model that can be opened ({str(error).splitlines()[0]})",
+            f"is no ONNX model that can be opened ({reason(error)})",
             file=file,
             field="weights",
             remedy="give the .onnx file of a face embedder; fetch it again if it is one",
