@@ -3,6 +3,7 @@
 from mmel.detection.align import ARCFACE_TEMPLATE, align_face, similarity_transform
 from mmel.detection.faces import FaceDetector, Faces, choose_face
 from mmel.detection.make import DETECTORS, make_detector
+from mmel.detection.mentions import detect_mentions
 
 __all__ = [
     "ARCFACE_TEMPLATE",
@@ -11,6 +12,7 @@ __all__ = [
     "Faces",
     "align_face",
     "choose_face",
+    "detect_mentions",
     "make_detector",
     "similarity_transform",
 ]

@@ -13,7 +13,11 @@ def write_red_model(path: Path, names: tuple[str, ...] = ("cls", "obj", "bbox", 
     from numpy import array, float32, int64, ndarray
     from onnx import TensorProto, helper, numpy_helper, save
 
-    constants: dict[str, ndarray] = {"red": array([2], int64), "flat": array([1, -1, 1], int64), "full": array([1 / 255], float32)}
+    constants: dict[str, ndarray] = {
+        "red": array([2], int64),
+        "flat": array([1, -1, 1], int64),
+        "full": array([1 / 255], float32),
+    }
     constants["none"] = array([0], float32)
     nodes, outputs = [], []
     for stride in (8, 16, 32):
