@@ -151,16 +151,16 @@ def make_face(seed: str, woman: bool | None = None) -> Face:
     )
 
 
-def make_shot(seed: str, noise: float = 0.5) -> Shot:
+def make_shot(seed: str, noise: float = 0.3) -> Shot:
     """The circumstances that belong to a seed; `noise` from 0 (all alike, from the front) to 1 (hardly to be told)."""
     dice = Dice(seed)
-    warm = dice.around(0.5 * noise)
+    warm = dice.around(1.0 * noise)
     return Shot(
-        yaw=dice.around(1.3 * noise),
+        yaw=dice.around(1.1 * noise),
         pitch=dice.around(0.7 * noise),
-        roll=dice.around(0.7 * noise),
-        scale=0.62 * math.exp(dice.around(0.5 * noise)),
-        shift=(dice.around(0.4 * noise), dice.around(0.3 * noise)),
+        roll=dice.around(0.5 * noise),
+        scale=0.62 * math.exp(dice.around(0.4 * noise)),
+        shift=(dice.around(0.3 * noise), dice.around(0.25 * noise)),
         skew=dice.around(0.3 * noise),
         smile=dice.around(0.24 * noise),
         open=max(0.0, dice.around(0.3 * noise)),
@@ -179,11 +179,11 @@ def make_shot(seed: str, noise: float = 0.5) -> Shot:
             (dice.between(-0.1, 1.1), dice.between(-0.1, 1.1), dice.between(0.05, 0.45), _any_colour(dice))
             for _ in range(dice.index(7))
         ),
-        gain=math.exp(dice.around(1.0 * noise)),
+        gain=math.exp(dice.around(1.6 * noise)),
         gradient=(dice.around(1.2 * noise), dice.around(0.9 * noise)),
-        tint=(1 + warm, 1 + dice.around(0.16 * noise), 1 - warm),
-        grey=dice.chance(0.36 * noise),
-        blur=max(0.0, dice.around(2.4 * noise)),
+        tint=(1 + warm, 1 + dice.around(0.4 * noise), 1 - warm),
+        grey=dice.chance(0.5 * noise),
+        blur=max(0.0, dice.around(3.0 * noise)),
         grain=dice.between(0, 16 * noise),
         grain_at=(dice.index(_GRAIN), dice.index(_GRAIN)),
     )
