@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
 from mmel.errors import InputError, SkipReport
-from mmel.files import atomic_write, read_lines
+from mmel.files import atomic_write, read_lines, read_text
 
 T = TypeVar("T")
 _REQUIRED: Any = object()
@@ -19,14 +19,19 @@ _KIND_NAMES = {str: "a string", int: "an integer", float: "a finite number", lis
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A line of a file and the form its record must have; raises the errors about it."""
+    """A line of a file and the form its record must have; raises the errors about it.
+
+    `line` is 0 where none is known: for the whole file, or, with `number` from 0, for an element of a list.
+    """
 
     file: str | Path
     line: int
     remedy: str
+    number: int | None = None
 
     def error(self, message: str, field: str | None = None) -> InputError:
-        return InputError(message, file=self.file, line=self.line, field=field, remedy=self.remedy)
+        file = self.file if self.number is None else f"{self.file}[{self.number}]"
+        return InputError(message, file=file, line=self.line or None, field=field, remedy=self.remedy)
 
     def get(self, record: Any, name: str, kind: type[T], default: Any = _REQUIRED, within: str = "") -> T:
         """`record[name]`, checked to be a `kind`; `within` names the field that holds the record.
@@ -89,6 +94,36 @@ def read_records(
             skips.add("broken record", str(error))
             continue
         yield record
+
+
+def read_list(
+    path: str | Path, parse: Callable[[dict[str, Any], Place], T], remedy: str, skips: SkipReport | None = None
+) -> Iterator[T]:
+    """`parse(object, place)` of each element of a file that is one JSON list; places count from 0, as in `FILE[3]`.
+
+    Raises InputError where the file is no such list, and where `parse` refuses an element; with `skips` that element
+    is counted and the rest goes on.
+    """
+    try:
+        records = _DECODER.decode(read_text(path))
+    except json.JSONDecodeError as error:
+        raise Place(path, error.lineno, remedy).error(f"is no JSON: {error.msg} at column {error.colno}") from error
+    except (ValueError, RecursionError) as error:
+        raise Place(path, 0, remedy).error(f"is no JSON that can be read: {error}") from error
+    if not isinstance(records, list):
+        raise Place(path, 0, remedy).error(f"expected a list, found {_shorten(records)}")
+    for number, record in enumerate(records):
+        place = Place(path, 0, remedy, number)
+        try:
+            if not isinstance(record, dict):
+                raise place.error(f"expected an object, found {_shorten(record)}")
+            parsed = parse(record, place)
+        except InputError as error:
+            if skips is None:
+                raise
+            skips.add("broken record", str(error))
+            continue
+        yield parsed
 
 
 def _no_constant(name: str) -> NoReturn:
