@@ -89,7 +89,7 @@ def open_index(folder: str | Path) -> VectorIndex:
         _check_kind(meta["kind"])
         if list(rows.shape) != meta["shape"]:
             raise InputError(f"has rows {list(rows.shape)} instead of {meta['shape']}", file=folder, remedy=_AGAIN)
-    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise InputError(f"holds no whole index ({error!r})", file=folder, remedy=_AGAIN) from error
     if meta["kind"] == "exact":
         return ExactIndex(rows)

@@ -231,6 +231,7 @@ def _foreign(folder: Path) -> None:
         (lambda folder: (folder / "index.json").unlink(), "holds no whole index"),
         (lambda folder: (folder / "index.json").write_text("{"), "holds no whole index"),
         (lambda folder: (folder / "rows.npy").write_bytes(b"\x93NUMPY"), "holds no whole index"),
+        (lambda folder: (folder / "rows.npy").write_bytes(b""), "holds no whole index"),
         (lambda folder: np.save(folder / "rows.npy", unit(3, 4)), r"has rows \[3, 4\] instead of \[40, 4\]"),
         (lambda folder: _break_meta(folder, format=9), "is 9, this version reads 1"),
         (lambda folder: _break_meta(folder, kind="tree"), "holds no whole index .*tree"),
