@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ def _record(report: CheckReport) -> dict[str, Any]:
         "name": report.name,
         "protocol": report.protocol,
         "entities": report.entities,
+        "gallery": report.gallery,
         "splits": report.splits,
         "absent": report.absent,
         "mismatches": report.mismatches,
@@ -89,25 +91,49 @@ def _record(report: CheckReport) -> dict[str, Any]:
 
 def _print(report: CheckReport) -> None:
     print(f"{report.name}: {report.entities:,} entities, candidates: {report.protocol}")
-    recalls = [f"R@{k}" for k in RECALL_AT]
-    rows = [["split", "documents", "mentions", "linked", "NIL", "no label", "visual", *recalls, "R@all"]]
-    for split, counts in report.splits.items():
-        numbers = [counts[name] for name in ("documents", "mentions", "linked", "nil", "unlabelled", "visual")]
-        rates = [*counts["recall_at"].values(), counts["candidate_recall"]]
-        rows.append(
-            [split, *(f"{n:,}" for n in numbers), *("-" if rate is None else f"{100 * rate:.2f}" for rate in rates)]
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join([row[0].ljust(len(first)), *others]))
-    print("R@k: gold among the first k candidates by prior, % of the linked text mentions; R@1 is the prior alone")
+    if any(counts["mentions"] for counts in report.splits.values()):
+        _print_texts(report)
+    if any(counts["visual"] for counts in report.splits.values()):
+        _print_pictures(report)
     for split in report.absent:
         print(f"{split}: not in the folder")
     for line in report.mismatches:
         print(f"mismatch: {line}")
     if not report.mismatches:
         print("all counts that the card gives agree")
+
+
+def _print_texts(report: CheckReport) -> None:
+    recalls = [f"R@{k}" for k in RECALL_AT]
+    rows = [["split", "documents", "mentions", "linked", "NIL", "no label", *recalls, "R@all"]]
+    for split, counts in report.splits.items():
+        numbers = [counts[name] for name in ("documents", "mentions", "linked", "nil", "unlabelled")]
+        rates = [*counts["recall_at"].values(), counts["candidate_recall"]]
+        rows.append(
+            [split, *(f"{n:,}" for n in numbers), *("-" if rate is None else f"{100 * rate:.2f}" for rate in rates)]
+        )
+    _print_table(rows)
+    print("R@k: gold among the first k candidates by prior, % of the linked text mentions; R@1 is the prior alone")
+
+
+def _print_pictures(report: CheckReport) -> None:
+    heading = "split|documents|pictures|missing|regions|linked|NIL|no label|in gallery|empty box|box beyond"
+    rows = [heading.split("|")]
+    for split, counts in report.splits.items():
+        rows.append([split, f"{counts['documents']:,}", *(f"{number:,}" for number in counts["pictures"].values())])
+    _print_table(rows)
+    counts = report.gallery
+    print(
+        f"gallery: {counts['entities']:,} entities with {counts['pictures']:,} pictures; "
+        f"{counts['pictures_missing']:,} pictures missing, {counts['without_picture']:,} entities without one"
+    )
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join([row[0].ljust(len(first)), *others]))
 
 
 if __name__ == "__main__":

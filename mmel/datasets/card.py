@@ -36,6 +36,7 @@ class Card(Section):
         default={}, description="path: hex SHA-256 of the file the counts were taken from"
     )
     entities: int | None = Field(default=None, ge=0, description="records of the knowledge base")
+    gallery: int | None = Field(default=None, ge=0, description="of these, with a picture")
     splits: dict[str, SplitCounts] = Field(default={}, description="by name of the split")
 
     def instructions(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmel.datasets.base import Dataset
 from mmel.datasets.card import SplitCounts
+from mmel.datasets.check_visual import Gallery, PictureFiles, VisualReport
 from mmel.document import NIL, Candidate, Document, Entity, TextMention
 from mmel.errors import SkipReport
 from mmel.files import sha256_file
@@ -30,12 +31,10 @@ class SplitReport:
     linked: int = 0
     nil: int = 0
     unlabelled: int = 0
-    visual: int = 0
     ranks: dict[int, int] = field(default_factory=dict)
 
     def add(self, document: Document, rank: Ranker) -> None:
         self.documents += 1
-        self.visual += len(document.visual_mentions)
         for mention in document.text_mentions:
             self.mentions += 1
             if mention.entity is None:
@@ -63,7 +62,6 @@ class SplitReport:
             "linked": self.linked,
             "nil": self.nil,
             "unlabelled": self.unlabelled,
-            "visual": self.visual,
             "prior_accuracy": self.recall_at(1),
             "recall_at": {str(k): self.recall_at(k) for k in RECALL_AT},
             "candidate_recall": self.recall_at(math.inf),
@@ -77,6 +75,7 @@ class CheckReport:
     name: str
     protocol: str
     entities: int
+    gallery: dict[str, Any]
     splits: dict[str, dict[str, Any]]
     absent: list[str]
     mismatches: list[str]
@@ -90,30 +89,33 @@ class CheckReport:
 def check(dataset: Dataset) -> CheckReport:
     """Read all of a dataset, count, and compare with its card; bad records are counted and passed over."""
     skips = SkipReport()
-    rank, entities = _ranker(dataset, skips)
+    gallery = Gallery(PictureFiles(dataset))
+    rank, entities = _ranker(dataset, gallery, skips)
     splits: dict[str, dict[str, Any]] = {}
     for split in dataset.splits:
-        report = SplitReport()
+        report, visual = SplitReport(), VisualReport(gallery)
         for document in progress(dataset.documents(split, skips), f"{dataset.name} {split}", unit="doc"):
             report.add(document, rank)
-        splits[split] = report.record()
+            visual.add(document)
+        splits[split] = report.record() | {"visual": visual.mentions, "pictures": visual.record()}
     return CheckReport(
         dataset.name,
         dataset.candidate_protocol,
         entities,
+        gallery.record(),
         splits,
         [split for split in dataset.card.splits if split not in splits],
-        list(_mismatches(dataset, splits, entities)),
+        list(_mismatches(dataset, splits, entities, len(gallery.entities))),
         skips,
     )
 
 
-def _ranker(dataset: Dataset, skips: SkipReport) -> tuple[Ranker, int]:
+def _ranker(dataset: Dataset, gallery: Gallery, skips: SkipReport) -> tuple[Ranker, int]:
     """How the dataset orders a mention's candidates by prior, and the number of its KB records.
 
     Ties go by id, never by the place in a mention's list: some files list the gold candidate first.
     """
-    entities: Iterator[Entity] = progress(dataset.entities(skips), f"{dataset.name} entities", unit="entity")
+    entities = gallery.watch(progress(dataset.entities(skips), f"{dataset.name} entities", unit="entity"))
     if dataset.candidate_protocol == "kb":
         return _by_alias_count(entities)
     popularity = {entity.id: entity.popularity for entity in entities}
@@ -153,11 +155,14 @@ def _by_alias_count(entities: Iterator[Entity]) -> tuple[Ranker, int]:
     return rank, total
 
 
-def _mismatches(dataset: Dataset, splits: Mapping[str, Mapping[str, Any]], entities: int) -> Iterator[str]:
+def _mismatches(
+    dataset: Dataset, splits: Mapping[str, Mapping[str, Any]], entities: int, gallery: int
+) -> Iterator[str]:
     """One line for each value that is not as the card says; what the card does not know is not compared."""
     card = dataset.card
-    if card.entities is not None and card.entities != entities:
-        yield f"entities: {entities}, the card says {card.entities}"
+    for what, counted, known in (("entities", entities, card.entities), ("gallery", gallery, card.gallery)):
+        if known is not None and counted != known:
+            yield f"{what}: {counted}, the card says {known}"
     for split, found in splits.items():
         expected = card.splits.get(split, SplitCounts())
         for name in SplitCounts.model_fields:

@@ -28,7 +28,7 @@ from mmel.errors import ConfigError
 from mmel.progress import progress
 
 # Raised when the same arguments begin to make another world or other pictures.
-EDITION = 3
+EDITION = 4
 SPLITS: Mapping[str, int] = {"train": 600, "val": 100, "test": 100}
 # How much of a film its cast carries, the leading role first.
 ROLES = (1.0, 0.8, 0.6, 0.45, 0.35, 0.25, 0.2)
@@ -41,7 +41,7 @@ class Pictures:
     # A review has 0 to `most` pictures, each number as often.
     most: int = 4
     # From 0, all alike, to 1, hardly to be told: pose, light, age, what covers the face.
-    noise: float = 0.3
+    noise: float = 0.25
     # Of an actor of another film, and of somebody who is not in the knowledge base (NIL).
     strangers: float = 0.1
     unknown: float = 0.0

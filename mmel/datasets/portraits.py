@@ -34,6 +34,10 @@ _IRISES: tuple[Colour, ...] = ((70, 44, 26), (104, 74, 34), (74, 108, 62), (66, 
 _GREY: Colour = (196, 194, 190)
 _DARK: Colour = (34, 26, 26)
 
+# How far the tile of grain may be shifted, and where a curve is drawn through.
+_GRAIN = 64
+_STEPS = np.linspace(0, 1, 7)[:, None]
+
 _LONG = ("long", "bob", "afro", "bun", "side", "crop", "plaits")
 _SHORT = ("crop", "side", "quiff", "receding", "bald", "afro", "long", "mohawk")
 _BEARDS = ("", "", "", "moustache", "goatee", "full", "stubble")
@@ -151,7 +155,7 @@ def make_face(seed: str, woman: bool | None = None) -> Face:
     )
 
 
-def make_shot(seed: str, noise: float = 0.3) -> Shot:
+def make_shot(seed: str, noise: float = 0.25) -> Shot:
     """The circumstances that belong to a seed; `noise` from 0 (all alike, from the front) to 1 (hardly to be told)."""
     dice = Dice(seed)
     warm = dice.around(1.0 * noise)
@@ -507,25 +511,26 @@ def _lenses(sketch: _Sketch, face: Face, shape: str, fill: bool) -> None:
 
 def _skull(face: Face, grow: float) -> np.ndarray:
     """The upper edge of hair, from left to right."""
-    angles = _angles(13, math.pi, math.pi)
-    return np.stack((face.width * 1.02 * grow * np.cos(angles), -0.3 + 0.78 * grow * np.sin(angles)), axis=1)
+    cos, sin = _arc(13, math.pi, math.pi)
+    return np.column_stack((face.width * 1.02 * grow * cos, -0.3 + 0.78 * grow * sin))
 
 
 def _oval(x: float, y: float, width: float, height: float, tilt: float = 0.0) -> np.ndarray:
-    angles = _angles(14, 0.0, 2 * math.pi * 13 / 14)
-    across, up = width * np.cos(angles), height * np.sin(angles)
-    return np.stack((x + across, y + up + tilt * across), axis=1)
+    cos, sin = _arc(14, 0.0, 2 * math.pi * 13 / 14)
+    return np.column_stack((x + width * cos, y + height * sin + tilt * width * cos))
 
 
 def _bumps(x: float, y: float, width: float, height: float) -> np.ndarray:
-    angles = _angles(36, 0.0, 2 * math.pi * 35 / 36)
-    radius = 1 + 0.06 * np.cos(9 * angles)
-    return np.stack((x + width * radius * np.cos(angles), y + height * radius * np.sin(angles)), axis=1)
+    cos, sin = _arc(36, 0.0, 2 * math.pi * 35 / 36)
+    radius = 1 + 0.06 * np.cos(9 * np.arctan2(sin, cos))
+    return np.column_stack((x + width * radius * cos, y + height * radius * sin))
 
 
 @cache
-def _angles(count: int, start: float, sweep: float) -> np.ndarray:
-    return np.linspace(start, start + sweep, count)
+def _arc(count: int, start: float, sweep: float) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine and sine of angles from `start`; the first half of a turn lies below, where y is positive."""
+    angles = np.linspace(start, start + sweep, count)
+    return np.cos(angles), np.sin(angles)
 
 
 def _smooth(points: Points) -> np.ndarray:
@@ -535,9 +540,8 @@ def _smooth(points: Points) -> np.ndarray:
 
 def _curve(points: Points) -> np.ndarray:
     """A parabola through three points."""
-    t = np.linspace(0, 1, 7)[:, None]
     a, b, c = np.asarray(points, float)
-    return a + t * (4 * b - 3 * a - c) + t * t * (2 * a + 2 * c - 4 * b)
+    return a + _STEPS * (4 * b - 3 * a - c) + _STEPS**2 * (2 * a + 2 * c - 4 * b)
 
 
 @cache
@@ -584,9 +588,6 @@ def _pixel(colour: Colour) -> tuple[int, int, int]:
     return r, g, b
 
 
-_GRAIN = 64
-
-
 @cache
 def _grain(size: int) -> np.ndarray:
     """A tile of normal noise; this generator's stream never changes (NEP 19)."""
@@ -602,7 +603,7 @@ def _lit(picture: Image, shot: Shot) -> Image:
     if shot.grey:
         pixels = np.repeat(pixels @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, axis=2)
     across = np.linspace(-1, 1, size, dtype=np.float32)
-    light = shot.gain * np.exp(shot.gradient[0] * across[None, :, None] + shot.gradient[1] * across[:, None, None])
+    light = shot.gain * np.outer(np.exp(shot.gradient[1] * across), np.exp(shot.gradient[0] * across))[:, :, None]
     tint = (1.0, 1.0, 1.0) if shot.grey else shot.tint
     # Film darkens softly where there is much light: no picture is lost in white.
     exposed = pixels * (light * np.array(tint, np.float32))

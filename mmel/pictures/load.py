@@ -6,6 +6,7 @@ Videos are not read, and of an animated picture (GIF, WebP, APNG) only the first
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ MAX_PIXELS = 80_000_000
 _ALPHA = {"RGBA", "RGBa", "LA", "La", "PA"}
 _PLAIN = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
 _SIXTEEN_BITS = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
+# The EXIF tag, and those of its values that exchange width and height.
+_ORIENTATION, _LYING = 0x0112, range(5, 9)
 _REMEDY = (
     "give a whole file in a format Pillow reads (JPEG, PNG, WebP, GIF, TIFF, BMP ...); of a video, save a frame as one"
 )
@@ -37,13 +40,31 @@ def load_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image:
     Raises:
         InputError: no such file, no picture, a truncated one, one of too many pixels or an unknown colour mode.
     """
+    with _opened(path, max_pixels) as image:
+        image.load()
+        return _to_rgb(_upright(image), path)
+
+
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of a picture as it is shown, from its header alone; InputError as `load_picture` gives it."""
+    with _opened(path, MAX_PIXELS) as image:
+        width, height = image.size
+        try:
+            lies = image.getexif().get(_ORIENTATION) in _LYING
+        except Exception:  # as in `_upright`
+            lies = False
+        return (height, width) if lies else (width, height)
+
+
+@contextmanager
+def _opened(path: str | Path, max_pixels: int) -> Iterator[Image]:
+    """The opened, not yet decoded file; whatever goes wrong inside becomes an InputError."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             _check_size(image, path, max_pixels)
-            image.load()
-            return _to_rgb(_upright(image), path)
+            yield image
     except InputError:
         raise
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:

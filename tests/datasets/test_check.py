@@ -18,6 +18,7 @@ class Tiny(Dataset):
     """A dataset in memory with a card of its own."""
 
     name = "tiny"
+    needs_root = False
 
     def __init__(
         self,

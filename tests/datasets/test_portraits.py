@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from mmel.datasets.portraits import draw, make_face, make_shot
 
 
-def pixels(face: str, shot: str, noise: float = 0.5, size: int = 48) -> np.ndarray:
+def pixels(face: str, shot: str, noise: float = 0.25, size: int = 48) -> np.ndarray:
     return np.asarray(draw(make_face(face, True), make_shot(shot, noise), size), float)
 
 
 @given(st.text(max_size=5), st.text(max_size=5), st.floats(0, 1), st.sampled_from((16, 48, 96)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_any_seed_is_a_picture_and_always_the_same(face: str, shot: str, noise: float, size: int) -> None:
     picture = draw(make_face(face), make_shot(shot, noise), size)
     assert (picture.size, picture.mode) == ((size, size), "RGB")
@@ -76,3 +76,13 @@ def test_colours_alone_do_not_tell_who_it_is() -> None:
     gallery = np.stack([histogram(pixels(str(i), f"{i} a")) for i in range(people)])
     queries = np.stack([histogram(pixels(str(i), f"{i} b")) for i in range(people)])
     assert ((queries @ gallery.T).argmax(1) == np.arange(people)).mean() < 0.1
+
+
+def test_a_seed_is_a_face_on_every_machine() -> None:
+    face, shot = make_face("golden"), make_shot("golden")
+    assert (face.hair, round(face.width, 6), round(face.mark_y, 6)) == ("side", 0.64056, 0.172228)
+    assert (round(shot.yaw, 6), shot.grain_at) == (-0.177692, (12, 25))
+    # Another Pillow may draw an edge elsewhere, so only the means of nine fields are compared.
+    means = np.asarray(draw(face, shot, 48), float).reshape(3, 16, 3, 16, 3).mean((1, 3))
+    expected = [[121, 119, 67], [176, 165, 130], [216, 178, 198]]
+    assert np.abs(means.mean(2) - expected).max() < 3

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from mmel.errors import InputError, SkipReport
-from mmel.pictures import load_picture, read_pictures
+from mmel.pictures import load_picture, picture_size, read_pictures
 
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)
 
@@ -55,14 +55,15 @@ def test_a_picture_is_turned_as_its_exif_says(
 ) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = load_picture(saved(tmp_path / "turned.png", corners(), exif=exif))
-    assert picture.size == size
+    path = saved(tmp_path / "turned.png", corners(), exif=exif)
+    picture = load_picture(path)
+    assert picture.size == picture_size(path) == size
     assert picture.getpixel(red) == RED
 
 
 def test_exif_that_cannot_be_parsed_is_no_orientation(tmp_path: Path) -> None:
     path = saved(tmp_path / "odd.jpg", corners(), exif=b"Exif\0\0not a directory of tags")
-    assert load_picture(path).size == (3, 2)
+    assert load_picture(path).size == picture_size(path) == (3, 2)
 
 
 def over_white(mode: str) -> Image.Image:
@@ -165,6 +166,15 @@ def test_what_cannot_be_read_names_file_and_remedy(tmp_path: Path, kind: str) ->
     make(tmp_path / name)
     with pytest.raises(InputError, match=f"(?s){name}: .*{message}"):
         load_picture(tmp_path / name)
+
+
+def test_a_size_is_read_without_decoding(tmp_path: Path) -> None:
+    path = saved(tmp_path / "noise.png", Image.effect_noise((200, 100), 90))
+    path.write_bytes(path.read_bytes()[:2000])
+    assert picture_size(path) == (200, 100)
+    path.write_bytes(b"words")
+    with pytest.raises(InputError, match="noise.png: cannot be read as a picture"):
+        picture_size(path)
 
 
 def test_a_flipped_bit_gives_a_picture_or_the_one_error(tmp_path: Path) -> None:
