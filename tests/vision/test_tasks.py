@@ -15,6 +15,7 @@ from mmel.kb import KnowledgeBase
 from mmel.kb.build import build
 from mmel.vision.gallery import build_gallery
 from mmel.vision.tasks import (
+    Combination,
     Ranking,
     View,
     fuse,
@@ -68,7 +69,11 @@ def test_recall_with_one_and_rerank_with_the_other(
 ) -> None:
     pictures = view(kb, np.array(sorted(case[0])), seed=case[2])
     texts = view(kb, np.array(sorted(case[1])), seed=case[2] + 5, dim=6)
-    for combination, first, second in (("pictures+texts", pictures, texts), ("texts+pictures", texts, pictures)):
+    orders: list[tuple[Combination, View, View]] = [
+        ("pictures+texts", pictures, texts),
+        ("texts+pictures", texts, pictures),
+    ]
+    for combination, first, second in orders:
         found = link("V2VTEL", pictures=pictures, texts=texts, combination=combination, k=k, length=length)
         for row, one, other in zip(found.entities, every_score(first), every_score(second), strict=True):
             head = in_order(one)[:k][:length]
