@@ -240,7 +240,8 @@ class Runner:
                     return f"--root {root}=DIR"
                 if root in ROOTS and not self.roots[root].is_dir():
                     return f"no folder {self.roots[root]}"
-        return absent(split, self.roots)
+        visual = any(score.on == split and score.metric.startswith("visual.") for score in experiment.scores)
+        return absent(split, self.roots, visual)
 
     def _row(self, name: str, score: Score, outcomes: Mapping[int, Path | str]) -> Row:
         """Compare one score over its seeds with what was measured."""

@@ -15,14 +15,14 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from mmel.datasets import dataset_class, dataset_names, open_dataset
+from mmel.datasets import Dataset, dataset_class, dataset_names, open_dataset
 from mmel.datasets.card import read_card
 from mmel.errors import ConfigError, InputError, did_you_mean
 from mmel.schema import Section, as_tuple, read_yaml, validate
 
 HERE = Path(__file__).resolve().parent
 # Data roots by name, and where each lies in the folder $MMEL_DATA. Datasets without a root of their name share uiuc's.
-ROOTS = {"aida": "aida", "uiuc": "", "movies": "movies"}
+ROOTS = {"aida": "aida", "uiuc": "", "movies": "movies", "wikiperson": "wikiperson"}
 TRAIN_PLACES = frozenset({"seed", "run", *ROOTS})
 EVALUATE_PLACES = TRAIN_PLACES | {"dataset", "split", "root", "out"}
 
@@ -173,26 +173,37 @@ def root_of(on: str) -> str | None:
     return dataset if dataset in ROOTS else "uiuc"
 
 
-def absent(on: str, roots: Mapping[str, Path]) -> str:
-    """Why `DATASET/SPLIT` cannot be read from these data roots; empty where it can."""
+def absent(on: str, roots: Mapping[str, Path], visual: bool = False) -> str:
+    """Why `DATASET/SPLIT`, if `visual` with its pictures, cannot be read from these data roots; empty where it can."""
     dataset, split = on.split("/")
     name = root_of(on)
     if name is not None and name not in roots:
         return f"--root {name}=DIR"
     root = None if name is None else roots[name]
     try:
-        found = open_dataset(dataset, root).splits
+        opened = open_dataset(dataset, root)
     except InputError:
         return f"no {dataset} in {root}"
-    return "" if split in found else f"no {dataset} {split} in {root}"
+    if split not in opened.splits:
+        return f"no {dataset} {split} in {root}"
+    return f"no pictures of {dataset} {split} in {root}" if visual and not _has_pictures(opened, split) else ""
+
+
+def _has_pictures(dataset: Dataset, split: str) -> bool:
+    """Whether the first picture of a split is there: annotations are often given away without."""
+    images = (mention.image for document in dataset.documents(split) for mention in document.visual_mentions)
+    first = next(images, None)
+    return first is not None and (dataset.pictures / first).is_file()
 
 
 def mentions(key: tuple[str, str]) -> int | None:
     """How many mentions the card says a score covers; None where it does not say."""
     (dataset, split), metric = key[0].split("/"), key[1]
     counts = read_card(dataset).splits.get(split)
-    if counts is None or not metric.startswith("text."):
+    if counts is None or not metric.startswith(("text.", "visual.")):
         return None
+    if metric.startswith("visual."):
+        return counts.visual
     return counts.mentions if counts.linked is None else counts.linked
 
 

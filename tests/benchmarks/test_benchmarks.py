@@ -407,11 +407,32 @@ def test_row_spread_is_the_sample_standard_deviation() -> None:
 def test_roots_come_from_the_environment_one_folder_or_by_name(tmp_path: Path) -> None:
     assert parse_roots([], {}) == {}
     everything = parse_roots([], {"MMEL_DATA": str(tmp_path)})
-    assert everything == {"aida": tmp_path / "aida", "uiuc": tmp_path, "movies": tmp_path / "movies"}
+    folders = {name: tmp_path / name for name in ("aida", "movies", "wikiperson")}
+    assert everything == {"uiuc": tmp_path, **folders}
     assert parse_roots(["aida=/x"], {"MMEL_DATA": str(tmp_path)}) == everything | {"aida": Path("/x")}
     assert parse_roots(["/y", "movies=/z"], {})["aida"] == Path("/y/aida")
     with pytest.raises(ConfigError, match="Did you mean 'movies'"):
         parse_roots(["movie=/x"], {})
+
+
+def test_annotations_without_their_pictures_need_data(tmp_path: Path) -> None:
+    region = {"image": "7.jpg", "boundingbox": "[1, 2, 3, 4]", "wikiid": "Q1"}
+    (tmp_path / "WIKIPerson_Test.json").write_text(json.dumps([region]), encoding="utf-8")
+    roots = {"wikiperson": tmp_path}
+    assert spec.absent("wikiperson/test", roots) == ""
+    assert spec.absent("wikiperson/test", roots, visual=True) == f"no pictures of wikiperson test in {tmp_path}"
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "7.jpg").touch()
+    assert spec.absent("wikiperson/test", roots, visual=True) == ""
+    (tmp_path / "WIKIPerson_Test.json").write_text("[]", encoding="utf-8")
+    assert spec.absent("wikiperson/test", roots, visual=True).startswith("no pictures")
+
+
+def test_scores_of_pictures_cover_the_visual_mentions() -> None:
+    test = read_card("movies").splits["test"]
+    assert spec.mentions(("movies/test", "visual.recall_at.1")) == test.visual
+    assert spec.mentions(("movies/test", "text.micro_f1")) == test.linked
+    assert spec.mentions(("movies/test", "documents.count")) is None
 
 
 def test_commands_keep_spaces_and_braces_of_values_whole() -> None:
