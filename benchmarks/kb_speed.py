@@ -99,11 +99,11 @@ def measure_build(folder: Path, surfaces: int, file: Path | None) -> dict[str, A
         "build_s": seconds,
         "mb": size / 1e6,
         "bytes_per_surface": size / meta.surfaces,
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mb(),
     }
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """Peak of resident memory of this process, in MB; the system counts in KiB, on macOS in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
@@ -161,7 +161,8 @@ def _drop_from_cache(folder: Path) -> bool:
     return True
 
 
-def _in_new_process(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+def in_new_process(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """What `function` gives, run in a process of its own, so that the peak of memory is its own too."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 
@@ -191,8 +192,8 @@ def main(argv: list[str] | None = None) -> int:
     for surfaces in [0] if arguments.entities else arguments.surfaces:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             kb = Path(folder) / "kb"
-            row = _in_new_process(measure_build, kb, surfaces, arguments.entities)
-            row |= _in_new_process(measure_lookup, kb, arguments.mentions)
+            row = in_new_process(measure_build, kb, surfaces, arguments.entities)
+            row |= in_new_process(measure_lookup, kb, arguments.mentions)
         if arguments.json:
             print(json.dumps(row), flush=True)
         else:
