@@ -144,6 +144,11 @@ class TrainConfig(Section):
     epochs: int = Field(
         default=30, ge=0, description="most passes over the training documents; 0: keep the initial model"
     )
+    optimizer: Literal["adam", "lbfgs"] = Field(
+        default="adam",
+        description="lbfgs descends to the optimum of each minibatch: for model.combine=anchored, whose loss is convex, "
+        "with train.batch_pairs large enough for all documents",
+    )
     learning_rate: float = Field(
         default=1e-4, gt=0, le=1, description="of Adam, until validation F1 reaches lower_at_f1"
     )

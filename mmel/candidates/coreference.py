@@ -19,7 +19,8 @@ from mmel.kb.names import fold
 def share_full_names(table: MentionTable, listed: Candidates, kb: KnowledgeBase) -> Candidates:
     """Average p(e|m) of a partial name with that of the full names of its document that end with it.
 
-    A full name counts when the title of its most probable candidate ends with the same word, as persons' titles do.
+    A full name counts when the title of its most probable candidate ends with the same word, as persons' titles do,
+    and has no 'of': neither University of Florida nor Catherine of Aragon goes by its last word.
     Candidates stay those of the partial name, ordered anew.
     """
     best = listed.ids[:, 0] if listed.ids.shape[1] else np.full(len(table), -1)
@@ -32,7 +33,7 @@ def share_full_names(table: MentionTable, listed: Candidates, kb: KnowledgeBase)
     for low, high in zip(table.first[:-1], table.first[1:], strict=True):
         full: dict[str, dict[tuple[str, ...], int]] = {}
         for j in range(low, high):
-            if len(words[j]) >= 2 and last_of_title.get(j) == words[j][-1:]:
+            if len(words[j]) >= 2 and "of" not in words[j] and last_of_title.get(j) == words[j][-1:]:
                 full.setdefault(words[j][-1], {})[tuple(words[j])] = j
         for i in range(low, high):
             if len(words[i]) == 1 and words[i][0] in full:

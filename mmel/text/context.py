@@ -26,7 +26,8 @@ class MentionContext:
     Attributes:
         views: `[M, len(VIEWS), d]` float32 means of contextual token vectors, unit norm (zero where empty).
         tokens: `[T, d]` float16 token vectors of all documents; one row of zeros where they have none.
-        words: `[M, W]` int64 rows of `tokens` nearest around the mention, the mention left out; -1 pads.
+        words: `[M, W]` int64 rows of `tokens` around the mention's middle; -1 pads. Unlike word vectors, contextual ones
+            of the mention itself say how it is used: it is among them.
     """
 
     views: np.ndarray
@@ -133,13 +134,10 @@ def _means(vectors: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray
 
 
 def _around(low: np.ndarray, high: np.ndarray, first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
-    """Rows of the `count` tokens nearest to each mention `[low, high)`, half from each side where there are enough.
+    """Rows of the `count` tokens around the middle of each mention `[low, high)`, its own among them.
 
     Args:
         first, last: `[m]` bounds `[first, last)` of the tokens of each mention's document.
     """
-    half = count // 2
-    left = low[:, None] - 1 - np.arange(half)
-    right = high[:, None] + np.arange(count - half)
-    inside = (np.where(left >= first[:, None], left, -1), np.where(right < last[:, None], right, -1))
-    return np.concatenate(inside, 1)
+    rows = ((low + high) // 2 - count // 2)[:, None] + np.arange(count)
+    return np.where((rows >= first[:, None]) & (rows < last[:, None]), rows, -1)

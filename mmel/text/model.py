@@ -54,6 +54,9 @@ class TextModel(nn.Module):
         if "local_attention" in on:
             self.attention = LocalAttention(config.dim, config.attention_words)
             self.word = nn.Linear(dim, config.dim)
+            # Titles and words share the encoder's space: attention starts as their similarity, not as noise.
+            with torch.no_grad():
+                self.entity.weight[:, :dim] = self.word.weight
             extra += 1
         self.match: ContextMatch | None = None
         if "context" in on:
@@ -88,9 +91,9 @@ class TextModel(nn.Module):
         raw = functional.dropout(batch.entities, self.config.input_dropout) if dropping else batch.vectors
         entity = None
         if self.attention is not None or isinstance(self.joint, MulRel):
-            entity = _cells(torch.tanh(self.entity(raw)), slot)
+            entity = _cells(torch.tanh(self.entity(_unit_variance(raw))), slot)
         if self.attention is not None:
-            tokens = torch.tanh(self.word(batch.tokens))
+            tokens = torch.tanh(self.word(_unit_variance(batch.tokens)))
             score = self.attention(entity, batch.word, batch.word_mask, batch.mask, table=tokens)
             parts.append(torch.where(batch.mask, score, 0).unsqueeze(-1) / self.config.dim**0.5)
         if self.match is not None:
@@ -236,6 +239,11 @@ class MeanFieldPasses(nn.Module):
         mine = torch.zeros(len(q), *around.shape[2:], dtype=q.dtype, device=q.device)
         mine = mine.index_copy(0, at[present], around[present])
         return torch.einsum("mcs,ks,mks->mck", entity, self.relation, mine)
+
+
+def _unit_variance(vectors: Tensor) -> Tensor:
+    """Encoder vectors `[.., d]` on the scale that the layers' starting values expect; unit norm would train slowly."""
+    return functional.layer_norm(vectors, vectors.shape[-1:])
 
 
 def _cells(values: Tensor, slot: Tensor | None) -> Tensor:

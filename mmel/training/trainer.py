@@ -17,7 +17,7 @@ from mmel.errors import MmelError
 from mmel.linker import MAX_MENTIONS, predict
 from mmel.progress import progress
 from mmel.text.anchored import AnyModel, make_text_model
-from mmel.text.batch import make_batch, plan_batches
+from mmel.text.batch import TextBatch, make_batch, plan_batches
 from mmel.text.losses import cross_entropy_loss, ranking_loss
 from mmel.text.model import standardisation
 from mmel.text.prepare import TextInputs
@@ -26,6 +26,7 @@ from mmel.training.run import RunFolder
 
 _STAGE_WEIGHT = 0.5  # of the loss on every stage but the last
 _WARM_UP, _FLOOR = 100, 0.05
+_LBFGS_ITERATIONS = 100
 
 
 @dataclass
@@ -55,7 +56,7 @@ def train_text_model(
     model = make_text_model(config.model, train[0].feature_names, *dims, mean, scale).to(device)
     average, best = copy.deepcopy(model), copy.deepcopy(model)
     rule = config.train
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rule.learning_rate, weight_decay=rule.weight_decay)
+    optimizer = _optimizer(rule, model)
     modules: dict[str, torch.nn.Module] = {"model": model, "average": average, "best": best}
     state = TrainState()
     if run.checkpoint_file.is_file():
@@ -108,18 +109,35 @@ def _epoch(
         rate = _rate(rule, state, len(plan))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = _loss(rule, model(batch), batch.gold, batch.mask)
-        if not bool(torch.isfinite(loss)):
-            raise MmelError(f"the loss is {loss.item()} at step {state.step}. Remedy: a lower train.learning_rate")
+        loss = _step(rule, model, optimizer, batch)
+        if not math.isfinite(loss):
+            raise MmelError(f"the loss is {loss} at step {state.step}. Remedy: a lower train.learning_rate")
+        state.step += 1
+        _follow(average, model, rule.ema_decay, state.step)
+        rows.append({"epoch": state.epoch, "step": state.step, "loss": loss, "rate": rate})
+    if rule.optimizer == "lbfgs":  # its history is no part of a checkpoint: every epoch starts anew
+        optimizer.state.clear()
+    return rows
+
+
+def _optimizer(rule: TrainConfig, model: AnyModel) -> torch.optim.Optimizer:
+    if rule.optimizer == "lbfgs":
+        return torch.optim.LBFGS(model.parameters(), max_iter=_LBFGS_ITERATIONS, line_search_fn="strong_wolfe")
+    return torch.optim.AdamW(model.parameters(), lr=rule.learning_rate, weight_decay=rule.weight_decay)
+
+
+def _step(rule: TrainConfig, model: AnyModel, optimizer: torch.optim.Optimizer, batch: TextBatch) -> float:
+    """One step on a batch, for L-BFGS a whole descent; returns the loss before it."""
+
+    def closure() -> float:
         optimizer.zero_grad()
+        loss = _loss(rule, model(batch), batch.gold, batch.mask)
         loss.backward()  # type: ignore[no-untyped-call]
         if rule.clip_norm:
             torch.nn.utils.clip_grad_norm_(model.parameters(), rule.clip_norm)
-        optimizer.step()
-        state.step += 1
-        _follow(average, model, rule.ema_decay, state.step)
-        rows.append({"epoch": state.epoch, "step": state.step, "loss": float(loss.detach()), "rate": rate})
-    return rows
+        return float(loss.detach())
+
+    return float(optimizer.step(closure))  # type: ignore[arg-type]
 
 
 def _loss(rule: TrainConfig, stages: list[Tensor], gold: Tensor, mask: Tensor) -> Tensor:
@@ -134,6 +152,8 @@ def _loss(rule: TrainConfig, stages: list[Tensor], gold: Tensor, mask: Tensor) -
 
 
 def _rate(rule: TrainConfig, state: TrainState, steps_per_epoch: int) -> float:
+    if rule.optimizer == "lbfgs":
+        return 1.0
     if rule.schedule == "threshold":
         return rule.lowered_rate if state.lowered else rule.learning_rate
     done = state.step / max(rule.epochs * steps_per_epoch, 1)

@@ -182,6 +182,17 @@ def test_the_loss_falls(train: Train, loss: str, schedule: str) -> None:
     assert losses[-1] < losses[0] and all(map(math.isfinite, losses))
 
 
+def test_lbfgs_stands_at_the_optimum_of_the_anchored_model_after_one_epoch(train: Train) -> None:
+    settings = ("model.combine=anchored", "train.optimizer=lbfgs", "train.loss=cross_entropy", "train.keep=last",
+                "train.batch_pairs=1000000")  # fmt: skip
+    train("once", *settings, "train.epochs=1")
+    longer, state = train("longer", *settings, "train.epochs=3")
+    start, found, again = (row["loss"] for row in state.history)
+    assert found < start and again == pytest.approx(found, abs=1e-4)
+    resumed, _ = train("once", *settings, "train.epochs=3")
+    assert same(resumed, longer)
+
+
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_a_loss_that_is_not_finite_stops(
     train: Train, prepared: dict[str, TextInputs], config: Config, value: float
