@@ -4,6 +4,7 @@ from mmel.detection.align import ARCFACE_TEMPLATE, align_face, similarity_transf
 from mmel.detection.faces import FaceDetector, Faces, choose_face
 from mmel.detection.make import DETECTORS, make_detector
 from mmel.detection.mentions import detect_mentions
+from mmel.detection.refine import refine_landmarks
 
 __all__ = [
     "ARCFACE_TEMPLATE",
@@ -14,5 +15,6 @@ __all__ = [
     "choose_face",
     "detect_mentions",
     "make_detector",
+    "refine_landmarks",
     "similarity_transform",
 ]

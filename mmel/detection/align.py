@@ -34,6 +34,11 @@ def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.hstack([scale * rotation, (goal - scale * rotation @ centre)[:, None]])
 
 
+def template(side: int = _SIDE, margin: float = 0.0) -> np.ndarray:
+    """`[5, 2]` the ArcFace template in `side` pixels, with `margin` of its side added around it."""
+    return (ARCFACE_TEMPLATE + margin * _SIDE) * (side / (_SIDE * (1 + 2 * margin)))
+
+
 def align_face(picture: Image, landmarks: np.ndarray, size: int = _SIDE, margin: float = 0.0) -> Image:
     """A face of `size` x `size` pixels with its landmarks on the template; black where the picture ends.
 
@@ -41,8 +46,7 @@ def align_face(picture: Image, landmarks: np.ndarray, size: int = _SIDE, margin:
         landmarks: `[5, 2]` as in `Faces`.
         margin: of the template's side, added around it, for encoders that want hair and neck too.
     """
-    template = (ARCFACE_TEMPLATE + margin * _SIDE) * (size / (_SIDE * (1 + 2 * margin)))
-    return warp(picture, similarity_transform(landmarks, template), size)
+    return warp(picture, similarity_transform(landmarks, template(size, margin)), size)
 
 
 def warp(picture: Image, matrix: np.ndarray, size: int) -> Image:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mmel.detection.align import align_face
 from mmel.detection.faces import FaceDetector, choose_face
+from mmel.detection.refine import refine_landmarks
 from mmel.document import Box
 from mmel.encoders.cache import Encoding, EncodingCache
 from mmel.encoders.images.base import ImageEncoder
@@ -66,10 +67,13 @@ class RegionEncoder:
     encoded; without one, the pixels of the region are.
 
     Args:
-        encoder: where it has a `size`, aligned faces have it, else they have 112 pixels.
+        encoder: of pictures; one with a `size` takes no others.
         detector: of faces, or None.
         folder: where the caches of all encoders lie; None is `cache_root() / "encodings"`.
         margin: of a box, added on each side as a fraction of it, before faces are looked for there.
+        refine: read the landmarks of the chosen face again (`mmel.detection.refine_landmarks`); two more passes of the
+            detector over a small view, and better vectors.
+        side: of an aligned face in pixels; the encoder's size where it has one, 112 where nothing is given.
         face_margin: of the template, added around an aligned face for encoders that want hair and neck too.
         unaligned: a region without a face is passed over ("skip"), or its central square is encoded ("crop").
         unreadable: a picture that cannot be read or a box that is none is passed over ("skip") or raised ("error").
@@ -85,6 +89,8 @@ class RegionEncoder:
         folder: Path | None = None,
         *,
         margin: float = 0.25,
+        refine: bool = True,
+        side: int | None = None,
         face_margin: float = 0.0,
         unaligned: Literal["skip", "crop"] = "skip",
         unreadable: Literal["skip", "error"] = "skip",
@@ -101,11 +107,15 @@ class RegionEncoder:
                 "be at least 0, the others at least 1"
             )
         self.encoder, self.detector = encoder, detector
-        self._side = encoder.size or _ALIGNED
-        self._margin, self._face_margin, self._max_pixels = margin, face_margin, max_pixels
+        if side is not None and side != (encoder.size or side):
+            raise ConfigError(f"side = {side}: encoder '{encoder.id}' takes {encoder.size} pixels")
+        self._side = encoder.size or side or _ALIGNED
+        self._margin, self._refine, self._face_margin = margin, refine, face_margin
+        self._max_pixels = max_pixels
         self._unaligned, self._unreadable = unaligned, unreadable
         self._workers, self._batch = workers, batch
-        faces = f"{detector.id}+{self._side}-{margin:g}-{face_margin:g}-{unaligned}" if detector else "pixels"
+        view = f"{self._side}-{margin:g}-{face_margin:g}{'-refined' if refine else ''}-{unaligned}"
+        faces = f"{detector.id}+{view}" if detector else "pixels"
         self.id = f"{encoder.id}+{faces}"
         self._cache = EncodingCache((folder or cache_root() / "encodings") / self.id, encoder.dim)
 
@@ -214,7 +224,10 @@ class RegionEncoder:
         faces = self.detector.detect([picture.crop(around)])[0].moved(1, around[:2])
         chosen = choose_face(faces, box, picture.size)
         if chosen is not None:
-            face = align_face(picture, faces.landmarks[chosen], self._side, self._face_margin)
+            landmarks = faces.landmarks[chosen]
+            if self._refine:
+                landmarks = refine_landmarks(picture, landmarks, self.detector)
+            face = align_face(picture, landmarks, self._side, self._face_margin)
             return _Seen(face, float(faces.confidence[chosen]), float(faces.sizes[chosen]))
         return _Seen(_middle(picture.crop(box), self._side), 0.0, size) if self._unaligned == "crop" else None
 

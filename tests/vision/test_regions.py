@@ -44,15 +44,12 @@ class Squares:
         return [self._faces(np.asarray(picture).max(2)) for picture in pictures]
 
     def _faces(self, bright: np.ndarray) -> Faces:
-        places = [
-            (x, y)
-            for y in range(bright.shape[0] - 19)
-            for x in range(bright.shape[1] - 19)
-            if bright[y : y + 20, x : x + 20].min() > 100
-        ]
-        if not places:
+        lit = np.pad(np.cumsum(np.cumsum(bright > 100, 0), 1), ((1, 0), (1, 0)))
+        whole = lit[20:, 20:] - lit[:-20, 20:] - lit[20:, :-20] + lit[:-20, :-20] == 400
+        places = np.argwhere(whole)[:, ::-1]
+        if not len(places):
             return no_faces()
-        corners = np.array(places, np.float32)
+        corners = places.astype(np.float32)
         landmarks = corners[:, None] + ARCFACE_TEMPLATE[None] * 20 / 112
         return Faces(
             np.hstack([corners, corners + 20]), landmarks.astype(np.float32), np.full(len(corners), 0.75, "f4")
@@ -84,7 +81,7 @@ def empty(tmp_path: Path) -> Path:
 
 def test_the_face_of_each_region_is_aligned_and_encoded(two: Path, tmp_path: Path) -> None:
     encoder = MeanColour()
-    regions = RegionEncoder(encoder, Squares(), tmp_path / "cache")
+    regions = RegionEncoder(encoder, Squares(), tmp_path / "cache", refine=False)
     found = regions.encode([Region(two, (0, 0, 30, 40)), Region(two, (30, 0, 60, 40)), Region(two, (2.5, 8, 28, 33))])
     np.testing.assert_allclose(found.vectors, [COLOURS["red"], COLOURS["lime"], COLOURS["red"]], atol=0.02)
     assert found.vectors.dtype == np.float32 and found.found.all() and not found.skips.counts
@@ -98,7 +95,7 @@ def test_the_face_of_each_region_is_aligned_and_encoded(two: Path, tmp_path: Pat
 
 def test_the_size_of_an_aligned_face_is_the_encoders(two: Path, tmp_path: Path) -> None:
     encoder = MeanColour(64)
-    RegionEncoder(encoder, Squares(), tmp_path).encode([Region(two)])
+    RegionEncoder(encoder, Squares(), tmp_path, refine=False).encode([Region(two)])
     assert encoder.seen[0].size == (64, 64)
 
 
@@ -115,7 +112,7 @@ def test_without_a_detector_the_pixels_are_encoded(two: Path, tmp_path: Path) ->
 
 
 def test_a_region_without_a_face_is_counted(two: Path, empty: Path, tmp_path: Path) -> None:
-    regions = RegionEncoder(MeanColour(), Squares(), tmp_path)
+    regions = RegionEncoder(MeanColour(), Squares(), tmp_path, refine=False)
     for _ in range(2):  # computed, then from disk
         found = regions.encode([Region(empty), Region(two), Region(two, (26, 0, 34, 9))])
         assert found.found.tolist() == [False, True, False]
@@ -127,7 +124,7 @@ def test_a_region_without_a_face_is_counted(two: Path, empty: Path, tmp_path: Pa
 def test_or_its_middle_is_taken_and_counted(empty: Path, tmp_path: Path) -> None:
     painted(empty, ("blue", 20, 10), size=(60, 39))
     encoder = MeanColour()
-    regions = RegionEncoder(encoder, Squares(), tmp_path, unaligned="crop")
+    regions = RegionEncoder(encoder, Squares(), tmp_path, refine=False, unaligned="crop")
     for _ in range(2):
         found = regions.encode([Region(empty, (25, 11, 35, 25)), Region(empty, (0, 0, 10, 10))])
         np.testing.assert_allclose(found.vectors[0], COLOURS["blue"], atol=0.02)
@@ -148,7 +145,7 @@ def broken(tmp_path: Path, two: Path) -> list[Region]:
 
 
 def test_what_cannot_be_read_is_counted_with_its_file(tmp_path: Path, two: Path) -> None:
-    regions = RegionEncoder(MeanColour(), Squares(), tmp_path / "cache", batch=2)
+    regions = RegionEncoder(MeanColour(), Squares(), tmp_path / "cache", refine=False, batch=2)
     for _ in range(2):
         found = regions.encode([*broken(tmp_path, two), Region(two)])
         assert found.found.tolist() == [False] * 5 + [True]
@@ -159,7 +156,7 @@ def test_what_cannot_be_read_is_counted_with_its_file(tmp_path: Path, two: Path)
 
 @pytest.mark.parametrize("which", range(5))
 def test_or_raised(tmp_path: Path, two: Path, which: int) -> None:
-    regions = RegionEncoder(MeanColour(), Squares(), tmp_path / "cache", unreadable="error")
+    regions = RegionEncoder(MeanColour(), Squares(), tmp_path / "cache", refine=False, unreadable="error")
     with pytest.raises(InputError, match=r"(missing|text|two)\.png: "):
         regions.encode([Region(two), broken(tmp_path, two)[which]])
     assert regions.encode([Region(two)]).found.all()
@@ -171,22 +168,32 @@ def test_nothing_is_computed_twice_whatever_its_file_is_called(two: Path, tmp_pa
     copy.write_bytes(two.read_bytes())
     wanted = [Region(two), Region(copy), Region(two, (0, 0, 30, 40)), Region(two)]
     told: list[int] = []
-    first = RegionEncoder(encoder, Squares(), tmp_path / "cache").encode(wanted, told.append)
+    first = RegionEncoder(encoder, Squares(), tmp_path / "cache", refine=False).encode(wanted, told.append)
     assert len(encoder.seen) == sum(told) == 2
-    again = RegionEncoder(encoder, Squares(), tmp_path / "cache").encode(wanted[::-1])
+    again = RegionEncoder(encoder, Squares(), tmp_path / "cache", refine=False).encode(wanted[::-1])
     assert len(encoder.seen) == 2
     np.testing.assert_array_equal(first.vectors, again.vectors[::-1])
     painted(copy, ("blue", 5, 5))
-    changed = RegionEncoder(encoder, Squares(), tmp_path / "cache").encode([Region(copy)])
+    changed = RegionEncoder(encoder, Squares(), tmp_path / "cache", refine=False).encode([Region(copy)])
     np.testing.assert_allclose(changed.vectors[0], COLOURS["blue"], atol=0.02)
 
 
 def test_settings_that_change_a_vector_have_caches_of_their_own(two: Path, tmp_path: Path) -> None:
-    settings: list[dict[str, Any]] = [{}, {"margin": 0.5}, {"face_margin": 0.1}, {"unaligned": "crop"}]
+    settings: list[dict[str, Any]] = [
+        {},
+        {"margin": 0.5},
+        {"refine": False},
+        {"side": 64},
+        {"face_margin": 0.1},
+        {"unaligned": "crop"},
+    ]
     ids = {RegionEncoder(MeanColour(), Squares(), tmp_path, **kept).id for kept in settings}
-    ids |= {RegionEncoder(MeanColour(64), Squares(), tmp_path).id, RegionEncoder(MeanColour(), None, tmp_path).id}
-    assert len(ids) == 6
-    same = RegionEncoder(MeanColour(), Squares(), tmp_path, workers=5, batch=3, unreadable="error")
+    ids |= {
+        RegionEncoder(MeanColour(64), Squares(), tmp_path, refine=False).id,
+        RegionEncoder(MeanColour(), None, tmp_path).id,
+    }
+    assert len(ids) == 8
+    same = RegionEncoder(MeanColour(), Squares(), tmp_path, refine=False, workers=5, batch=3, unreadable="error")
     assert same.id in ids
 
 
@@ -195,7 +202,7 @@ def test_batches_on_threads_keep_the_order(tmp_path: Path, workers: int, batch: 
     names = [list(COLOURS)[i % 3] for i in range(17)]
     files = [painted(tmp_path / f"{i}.png", (name, i, 3)) for i, name in enumerate(names)]
     encoder = MeanColour()
-    found = RegionEncoder(encoder, Squares(), tmp_path / "cache", workers=workers, batch=batch).encode(
+    found = RegionEncoder(encoder, Squares(), tmp_path / "cache", refine=False, workers=workers, batch=batch).encode(
         [Region(file) for file in files]
     )
     np.testing.assert_allclose(found.vectors, [COLOURS[name] for name in names], atol=0.02)
@@ -209,12 +216,12 @@ def test_a_failing_encoder_is_not_swallowed_and_ends_its_threads(two: Path, tmp_
 
     before = threading.active_count()
     with pytest.raises(RuntimeError, match="out of memory"):
-        RegionEncoder(Failing(), Squares(), tmp_path).encode([Region(two)])
+        RegionEncoder(Failing(), Squares(), tmp_path, refine=False).encode([Region(two)])
     assert threading.active_count() == before
 
 
 def test_no_region_and_pictures_of_one_pixel(tmp_path: Path) -> None:
-    none = RegionEncoder(MeanColour(), Squares(), tmp_path / "cache").encode([])
+    none = RegionEncoder(MeanColour(), Squares(), tmp_path / "cache", refine=False).encode([])
     assert none.vectors.shape == (0, 3) and none.found.shape == (0,)
     Image.new("RGB", (1, 1), "red").save(tmp_path / "one.png")
     for detector, unaligned in ((Squares(), "crop"), (None, "skip")):
@@ -229,10 +236,11 @@ def test_no_region_and_pictures_of_one_pixel(tmp_path: Path) -> None:
         ({"unaligned": "error"}, "unaligned is 'error'; allowed: skip, crop"),
         ({"unreadable": "crop"}, "unreadable is 'crop'; allowed: skip, error"),
         ({"margin": -1}, "margin = -1"),
+        ({"side": 64}, "side = 64: encoder 'mean-32' takes 32 pixels"),
         ({"workers": 0}, "workers = 0"),
         ({"batch": 0}, "batch = 0"),
     ],
 )
 def test_settings_out_of_range(tmp_path: Path, setting: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        RegionEncoder(MeanColour(), None, tmp_path, **setting)
+        RegionEncoder(MeanColour(32), None, tmp_path, **setting)
