@@ -23,9 +23,12 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmel.errors import ConfigError
+
 if TYPE_CHECKING:
     from mmel.document import Document
     from mmel.linker import Linker
+    from mmel.text.linker import TextLinker
 
 
 class Clock:
@@ -130,14 +133,23 @@ def _replaced(owner: Any, name: str, change: Callable[[Any], Any]) -> Iterator[N
 
 def opened_again(linker: Linker, cache: Path | None = None) -> Linker:
     """The linker as if just opened, with nothing remembered; `cache` is another folder of encodings."""
-    from mmel.linker import Linker, make_preparer
+    from mmel.linker import Linker
     from mmel.text import surface
+    from mmel.text.linker import TextLinker, make_preparer
 
     for function in (surface.pair_features, surface._title, surface._mention):
         function.cache_clear()
-    config = linker.config if cache is None else linker.config.with_overrides([f"encoder.cache={cache}"])
-    preparer = make_preparer(config, linker.kb, linker.preparer.annotations)
-    return Linker(config, preparer, linker.model, linker.device)
+    old = text_of(linker)
+    config = old.config if cache is None else old.config.with_overrides([f"encoder.cache={cache}"])
+    preparer = make_preparer(config, linker.kb, old.preparer.annotations)
+    return Linker(linker.kb, TextLinker(config, preparer, old.model, old.device))
+
+
+def text_of(linker: Linker) -> TextLinker:
+    """The textual side, which is what is measured."""
+    if linker.text is None:
+        raise ConfigError("the model was not trained on texts. Remedy: name a run with modalities=text")
+    return linker.text
 
 
 def peak_megabytes() -> float:
@@ -175,7 +187,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             linker = opened_again(linker, Path(folder))
             # The first call of an encoder also chooses kernels.
-            linker.preparer.encoder.encoder.encode(["one", "two"])
+            text_of(linker).preparer.encoder.encoder.encode(["one", "two"])
             result["uncached"] = measure(linker, documents)
     else:
         measure(linker, documents)  # encodes what no run before has encoded

@@ -31,6 +31,9 @@ class DataConfig(Section):
     root: UserPath | None = Field(default=None, description="folder of the dataset; none for the bundled sample")
     train_split: Names = Field(default=("train",), description="splits to train on")
     dev_split: Names = Field(default=("val",), description="splits whose F1 chooses the epoch")
+    photographs: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = Field(
+        default=(), description="further datasets, NAME=ROOT, whose labelled pictures train the visual side"
+    )
     limit: int | None = Field(default=None, ge=1, description="first documents of each split only; none: all")
 
 
@@ -138,6 +141,45 @@ class ModelConfig(Section):
         return value
 
 
+class VisionConfig(Section):
+    """How regions of pictures are linked."""
+
+    encoder: str = Field(
+        default="patch-transformer",
+        description="patch-transformer (Gan et al. 2021, Eq. 7, trained here), onnx-face, facenet, resnet50, or "
+        "open-clip:MODEL[/PRETRAINED]",
+    )
+    weights: UserPath | None = Field(default=None, description="file of the encoder's weights, where it needs one")
+    sha256: str | None = Field(default=None, description="digest that the file of weights must have; none: any")
+    download: bool = Field(default=False, description="fetch weights that are named and not here")
+    detector: Literal["none", "yunet", "mtcnn"] = Field(
+        default="none", description="finds the faces that are aligned and encoded; none: regions as they are"
+    )
+    detector_weights: UserPath | None = Field(default=None, description="ONNX file of yunet; mtcnn has its own")
+    unaligned: Literal["skip", "crop"] = Field(
+        default="crop", description="a region without a face: no answer, or its middle is encoded"
+    )
+    task: Literal["V2VEL", "V2TEL", "V2VTEL"] = Field(
+        default="V2VEL", description="compare with entities' pictures, texts, or both (Sun et al. 2022)"
+    )
+    text_encoder: str | None = Field(
+        default=None, description="open-clip:MODEL[/PRETRAINED] for V2TEL and V2VTEL; none: `encoder`"
+    )
+    text_weights: UserPath | None = Field(default=None, description="file of the text encoder's weights")
+    text: Literal["name", "name+description"] = Field(default="name", description="an entity's text")
+    combination: Literal["pictures+texts", "texts+pictures", "fused"] = Field(
+        default="pictures+texts",
+        description="V2VTEL: recall with the first and rank again with the other, or add the scores with a weight "
+        "learned on validation",
+    )
+    rerank: int = Field(default=100, ge=1, description="entities that are ranked again")
+    candidates: int = Field(default=100, ge=1, description="entities a mention is given")
+    pooling: Literal["max", "mean", "learned"] = Field(
+        default="max", description="several pictures of an entity: the best one, their mean, or attention over them"
+    )
+    index: Literal["exact", "hnsw", "ivf-pq"] = Field(default="exact", description="search among entities")
+
+
 class TrainConfig(Section):
     """How the parameters are found."""
 
@@ -189,10 +231,14 @@ class Config(Section):
         default="auto", description="where to compute; auto: cuda if present"
     )
     kb: UserPath | None = Field(default=None, description="folder of the knowledge base; none: the dataset's own")
+    modalities: Annotated[tuple[Literal["text", "visual"], ...], BeforeValidator(as_tuple)] = Field(
+        default=("text",), min_length=1, description="which mentions are linked: text, visual or both"
+    )
     data: DataConfig = Field(default=DataConfig(), description="which documents")
     candidates: CandidatesConfig = Field(default=CandidatesConfig(), description="which entities")
     encoder: EncoderConfig = Field(default=EncoderConfig(), description="the text encoder")
     model: ModelConfig = Field(default=ModelConfig(), description="scores and joint decision")
+    vision: VisionConfig = Field(default=VisionConfig(), description="regions of pictures")
     train: TrainConfig = Field(default=TrainConfig(), description="optimisation")
 
     @property

@@ -75,6 +75,13 @@ class SkipReport:
         if len(kept) < self._keep:
             kept.append(detail)
 
+    def update(self, other: SkipReport) -> None:
+        """Count what another report counted, too."""
+        self.counts.update(other.counts)
+        for reason, details in other.examples.items():
+            kept = self.examples.setdefault(reason, [])
+            kept += details[: self._keep - len(kept)]
+
     @property
     def exit_code(self) -> int:
         return 1 if self.counts else 0

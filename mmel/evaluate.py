@@ -40,16 +40,19 @@ def main(argv: list[str]) -> int:
     from mmel.formats.jsonl import write_linked
     from mmel.kb import KnowledgeBase
     from mmel.linker import Linker
+    from mmel.training.run import RunFolder
 
     dataset, skips = open_dataset(values.dataset, values.root), SkipReport()
     kb = dataset_kb(dataset) if values.kb is None else KnowledgeBase.open(values.kb)
     # Candidates of the dataset's own come with their titles and links: any base that has them serves.
-    linker = Linker.from_pretrained(values.model, kb, check_kb=dataset.candidate_protocol == "kb")
+    check = dataset.candidate_protocol == "kb"
+    pictures = dataset.pictures if RunFolder(values.model).visual.is_dir() else None
+    linker = Linker.from_pretrained(values.model, kb, check_kb=check, pictures=pictures)
     documents = list(dataset.documents(values.split, skips))
     started = time.perf_counter()
-    linked = list(_watched(linker, documents))
+    linked = list(_watched(linker, documents, pictures))
     seconds = time.perf_counter() - started
-    protocol = Protocol(candidates=dataset.candidate_protocol)
+    protocol = Protocol(candidates=dataset.candidate_protocol, missing_images=linker.missing_images)
     result = evaluate(linked, dataset=dataset.name, split=values.split, protocol=protocol, seconds=seconds)
     if values.out:
         write_linked(values.out, linked)
@@ -59,14 +62,15 @@ def main(argv: list[str]) -> int:
         if values.json:
             result.save(values.json)
         print(result.table())
+    skips.update(linker.skips)
     skips.print()
     return skips.exit_code
 
 
-def _watched(linker: Linker, documents: list[Document]) -> Iterator[LinkedDocument]:
+def _watched(linker: Linker, documents: list[Document], pictures: Path | None) -> Iterator[LinkedDocument]:
     from mmel.progress import progress
 
-    return progress(linker.link(documents), "linking", len(documents), "document")
+    return progress(linker.link(documents, pictures), "linking", len(documents), "document")
 
 
 if __name__ == "__main__":

@@ -2,60 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, repeat
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from mmel.candidates.annotations import AnnotationCounts
 from mmel.config import Config
-from mmel.document import NIL, Document, Link, LinkedDocument, ScoredCandidate
-from mmel.encoders.entities import entity_vectors
-from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
-from mmel.errors import ConfigError, InputError
+from mmel.document import Document, LinkedDocument
+from mmel.errors import InputError, SkipReport
 from mmel.kb import KnowledgeBase
-from mmel.parallel import made_ahead, score_batches
-from mmel.text.anchored import AnyModel, make_text_model
-from mmel.text.batch import TextBatch, iterate_batches
-from mmel.text.entity_text import entity_texts
-from mmel.text.features import column_names
-from mmel.text.prepare import Selection, TextInputs, TextPreparer
-from mmel.training.checkpoint import load_module, load_tensors
-from mmel.training.run import RunFolder, read_json
-
-MAX_MENTIONS = 100  # a longer document is joined in pieces of this many mentions
+from mmel.parallel import made_ahead
+from mmel.text.linker import TextLinker
+from mmel.text.prepare import TextInputs
+from mmel.training.run import RunFolder
+from mmel.vision.linker import VisualLinker
 
 
 class Linker:
-    """Links the textual mentions of documents to entities of one knowledge base.
+    """Links the mentions of documents, textual and visual, to entities of one knowledge base.
+
+    A side that was not trained is None, and its mentions get no links.
 
     Example:
         >>> linker = Linker.from_pretrained("runs/sample-0")        # doctest: +SKIP
         >>> for linked in linker.link(documents): print(linked.text_links[0].entity)  # doctest: +SKIP
     """
 
-    def __init__(self, config: Config, preparer: TextPreparer, model: AnyModel, device: torch.device) -> None:
-        self.config, self.preparer, self.device = config, preparer, device
-        self.model = model.to(device).eval()
-
-    @property
-    def kb(self) -> KnowledgeBase:
-        return self.preparer.kb
+    def __init__(self, kb: KnowledgeBase, text: TextLinker | None = None, visual: VisualLinker | None = None) -> None:
+        self.kb, self.text, self.visual = kb, text, visual
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, kb: KnowledgeBase | None = None, check_kb: bool = True) -> Linker:
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        kb: KnowledgeBase | None = None,
+        check_kb: bool = True,
+        pictures: Path | None = None,
+    ) -> Linker:
         """Open the linker of a run folder.
 
         Args:
             kb: the knowledge base to link to; None opens the run's own where it was.
             check_kb: refuse a base that is not the run's own or a later revision of it. Off where a dataset brings its
                 candidates: then the base is only their titles, links and in-links.
+            pictures: folder that the pictures of `kb` are relative to; needed where `kb` is not the state of the base
+                that the run's gallery was made of.
         """
         run = RunFolder(Path(path))
-        if not run.model_file.is_file():
+        if not run.trained:
             raise InputError(
                 "holds no trained model", file=run.path, remedy="name the run folder of `python -m mmel.train`"
             )
@@ -63,127 +56,46 @@ class Linker:
         where, meta = run.kb()
         if kb is None:
             kb = KnowledgeBase.open(where)
-        if check_kb:
+        if check_kb and run.model_file.is_file():
             kb.check_lineage(meta)
-        tensors, state = load_tensors(run.model_file)
-        annotations = None
-        if run.annotations_file.is_file():
-            rows = read_json(run.annotations_file, "train again with --restart")
-            annotations = AnnotationCounts.from_state([(n, e, c) for n, e, c in rows], kb)
-        trained_on = state.get("entities")
-        preparer = make_preparer(config, kb, annotations, trained_on=trained_on)
-        if state["encoder"] != preparer.encoder.encoder.id:
-            raise InputError(
-                f"the model was trained on vectors of '{state['encoder']}', this encoder is "
-                f"'{preparer.encoder.encoder.id}'",
-                file=run.model_file,
-                remedy="install the same encoder weights, or train again",
-            )
-        if trained_on not in (None, preparer.entities.id):
-            raise InputError(
-                f"the model was trained on entity vectors '{trained_on}', encoder.entities="
-                f"{config.encoder.entities} gives '{preparer.entities.id}'",
-                file=run.model_file,
-                remedy=f"name the same vectors in {run.config_file}, with 'trained' the same base, or train again",
-            )
-        if state["columns"] != column_names(config.model.scorers):
-            raise InputError(
-                "the model was trained on other score columns than this version computes",
-                file=run.model_file,
-                remedy="use the version of mmel in versions.json beside it, or train again",
-            )
-        empty = torch.zeros(len(state["columns"]))
-        dims = preparer.encoder.encoder.dim, preparer.entities.dim
-        model = make_text_model(config.model, state["columns"], *dims, empty, empty)
-        load_module(model, tensors, run.model_file)
-        return cls(config, preparer, model, pick_device(config.device))
+        text = TextLinker.from_run(run, config, kb) if run.model_file.is_file() else None
+        visual = VisualLinker.from_run(run.visual, config, kb, pictures) if run.visual.is_dir() else None
+        return cls(kb, text, visual)
 
-    def link(self, documents: Iterable[Document], documents_per_batch: int = 64) -> Iterator[LinkedDocument]:
-        """Yield the documents in order, each with one link per textual mention.
+    @property
+    def skips(self) -> SkipReport:
+        """What was passed over while linking: pictures that could not be read, regions without a face."""
+        return self.visual.skips if self.visual else SkipReport()
 
-        They are drawn in batches, and the next batch is prepared while one is scored.
+    @property
+    def missing_images(self) -> int:
+        """How many regions linked so far could not be read."""
+        return sum(self.skips.counts.values())
+
+    def link(
+        self, documents: Iterable[Document], pictures: Path | None = None, documents_per_batch: int = 64
+    ) -> Iterator[LinkedDocument]:
+        """Yield the documents in order, each with one link per mention.
+
+        They are drawn in batches, and the text of the next batch is prepared while one is scored.
+
+        Args:
+            pictures: folder that the images of visual mentions are relative to.
         """
         stream = iter(documents)
         batches = iter(lambda: list(islice(stream, documents_per_batch)), [])
-        for inputs in made_ahead(self.preparer, batches, self.kb.close):
-            yield from self.link_prepared(inputs)
+        for batch, inputs in made_ahead(self._prepare, batches, self.kb.close):
+            yield from self.link_prepared(batch, inputs, pictures)
 
-    def link_prepared(self, inputs: TextInputs) -> Iterator[LinkedDocument]:
-        """Links of documents that the preparer has seen."""
-        links = _links(inputs, self.scores(inputs), self.kb)
-        for d, document in enumerate(inputs.documents):
-            rows = range(inputs.table.first[d], inputs.table.first[d + 1])
-            own = tuple(links[i] for i in rows if inputs.asked[i])
-            yield LinkedDocument(document, own, meta={"kb": self.kb.meta.content_hash[:12]})
+    def _prepare(self, documents: Sequence[Document]) -> tuple[Sequence[Document], TextInputs | None]:
+        return documents, self.text.preparer(documents) if self.text else None
 
-    def scores(self, inputs: TextInputs) -> np.ndarray:
-        """`[M, K]` float32 final scores, very low at pads."""
-        return predict(self.model, inputs, self.config.train.batch_pairs, self.device)
-
-
-def predict(model: AnyModel, inputs: TextInputs, max_pairs: int, device: torch.device) -> np.ndarray:
-    """`[M, K]` float32 scores of the model's last stage."""
-
-    def score(batch: TextBatch) -> tuple[np.ndarray, np.ndarray]:
-        return batch.rows, model(batch.to(device))[-1].float().cpu().numpy()
-
-    out = np.full(inputs.candidates.ids.shape, -1e9, np.float32)
-    batches = iterate_batches(inputs, max_pairs, MAX_MENTIONS, model.attention is not None)
-    for rows, scores in score_batches(score, batches, None if device.type == "cpu" else 1):
-        out[rows] = scores
-    return out
-
-
-def make_preparer(
-    config: Config,
-    kb: KnowledgeBase,
-    annotations: AnnotationCounts | None,
-    on_batch: Callable[[int], None] | None = None,
-    say: Callable[[str], None] | None = None,
-    trained_on: str | None = None,
-) -> TextPreparer:
-    """The preparer that a config describes; for `say` and `trained_on` (an id of vectors) see `entity_vectors`."""
-    encoder = TransformerEncoder(config.encoder.name, max_tokens=config.encoder.max_tokens)
-    cached = CachedTextEncoder(encoder, config.encoder.cache)
-    entities = entity_vectors(
-        config.encoder.entities, cached, entity_texts, kb,
-        folder=config.encoder.cache, say=say, on_batch=on_batch, trained_on=trained_on,
-    )  # fmt: skip
-    rule = config.candidates
-    return TextPreparer(
-        kb,
-        cached,
-        config.model.scorers,
-        Selection(**{f.name: getattr(rule, f.name) for f in fields(Selection)}),
-        annotations,
-        config.model.window,
-        config.model.context_words,
-        on_batch,
-        entities,
-    )
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is cuda where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device is 'cuda' and there is none here. Remedy: device=auto, or device=cpu")
-    return torch.device(name)
-
-
-def _links(inputs: TextInputs, scores: np.ndarray, kb: KnowledgeBase) -> list[Link]:
-    mask = inputs.candidates.mask
-    shifted = np.where(mask, scores - scores.max(1, keepdims=True), -np.inf)
-    weight = np.exp(shifted)
-    probability = weight / np.maximum(weight.sum(1, keepdims=True), 1e-30)
-    order = np.argsort(-np.where(mask, probability, -1), axis=1, kind="stable")
-    unique = np.unique(inputs.candidates.ids[mask])
-    names = dict(zip(unique.tolist(), kb.ids(unique), strict=True))
-    links = []
-    for i, count in enumerate(mask.sum(1).tolist()):
-        columns = order[i, :count].tolist()
-        ids, prior, p = inputs.candidates.ids[i], inputs.candidates.prior[i], probability[i]
-        ranked = tuple(ScoredCandidate(names[int(ids[c])], float(p[c]), float(prior[c])) for c in columns)
-        links.append(Link(ranked[0].entity, ranked[0].score, ranked) if ranked else Link(NIL, 0.0))
-    return links
+    def link_prepared(
+        self, documents: Sequence[Document], inputs: TextInputs | None, pictures: Path | None = None
+    ) -> Iterator[LinkedDocument]:
+        """Links of documents whose texts the text linker's preparer has made `inputs` of."""
+        text = self.text.links(inputs) if self.text and inputs is not None else repeat(())
+        visual = self.visual.links(documents, pictures) if self.visual else repeat(())
+        meta = {"kb": self.kb.meta.content_hash[:12]}
+        for document, text_links, visual_links in zip(documents, text, visual, strict=False):
+            yield LinkedDocument(document, text_links, visual_links, meta)

@@ -7,9 +7,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmel.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")
@@ -106,3 +109,14 @@ def made_ahead(
             future.cancel()
         pool.submit(close)
         pool.shutdown()
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is cuda where there is one."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda' and there is none here. Remedy: device=auto, or device=cpu")
+    return torch.device(name)

@@ -18,9 +18,16 @@ from mmel.formats.jsonl import read_documents, read_entities
 from mmel.kb import KnowledgeBase
 from mmel.kb.build import build
 from mmel.kb.update import add
-from mmel.linker import Linker, pick_device
+from mmel.linker import Linker
+from mmel.parallel import pick_device
+from mmel.text.linker import TextLinker
 from mmel.text.prepare import TextPreparer
 from tests.tiny import document, small_config, write_encoder
+
+
+def text_of(linker: Linker) -> TextLinker:
+    assert linker.text is not None
+    return linker.text
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +93,7 @@ def test_every_mention_has_one_link_with_ranked_candidates(linker: Linker, docum
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_batches_do_not_matter(linker: Linker, documents: list[Document], size: int) -> None:
     whole = list(linker.link(documents))
-    parts = list(linker.link(iter(documents), size))
+    parts = list(linker.link(iter(documents), documents_per_batch=size))
     assert answers(parts) == answers(whole)
     for one, other in zip(parts, whole, strict=True):
         for a, b in zip(one.text_links, other.text_links, strict=True):
@@ -103,7 +110,7 @@ def test_documents_are_read_as_they_are_linked(linker: Linker, documents: list[D
             taken.append(one.id)
             yield one
 
-    linked = linker.link(stream(), 4)
+    linked = linker.link(stream(), documents_per_batch=4)
     assert next(linked).document == documents[0]
     assert len(taken) == 4
 
@@ -121,13 +128,14 @@ def test_mentions_may_stand_in_any_order(linker: Linker, documents: list[Documen
 
 
 def test_context_names_get_no_link(linker: Linker, documents: list[Document]) -> None:
-    old = linker.preparer
+    old_linker = text_of(linker)
+    old = old_linker.preparer
     wider = TextPreparer(
         old.kb, old.encoder, old.scorers, replace(old.selection, context_names=True), context_words=old.context_words
     )
     fewer = [replace(one, text_mentions=one.text_mentions[1::2][::-1]) for one in documents]
     assert len(wider(fewer).table) > sum(len(one.text_mentions) for one in fewer)
-    for one in Linker(linker.config, wider, linker.model, linker.device).link(fewer):
+    for one in Linker(linker.kb, TextLinker(old_linker.config, wider, old_linker.model, old_linker.device)).link(fewer):
         for mention, link in zip(one.document.text_mentions, one.text_links, strict=True):
             assert link.entity in {match.entity for match in link.candidates}
             known = old.kb.ids(m.index for m in old.kb.lookup(mention.text, None))
@@ -249,7 +257,8 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_scores_are_finite_and_pads_are_low(linker: Linker, documents: list[Document]) -> None:
-    inputs = linker.preparer(documents)
-    scores = linker.scores(inputs)
+    text = text_of(linker)
+    inputs = text.preparer(documents)
+    scores = text.scores(inputs)
     mask = inputs.candidates.mask
     assert np.isfinite(scores).all() and (scores[~mask] <= -1e8).all() and (np.abs(scores[mask]) < 1e4).all()

@@ -119,19 +119,20 @@ def entity_record(entity: Entity) -> dict[str, Any]:
 
 
 def linked_record(linked: LinkedDocument) -> dict[str, Any]:
-    """The JSON object of a linked document; see `write_linked`."""
+    """The JSON object of a linked document; see `write_linked`. A side without any link was not linked: it is []."""
     document = linked.document
     for kind, mentions, links in (
         ("text", document.text_mentions, linked.text_links),
         ("visual", document.visual_mentions, linked.visual_links),
     ):
-        if len(mentions) != len(links):
+        if links and len(mentions) != len(links):
             raise InputError(
                 f"document '{document.id}': {len(mentions)} {kind} mentions and {len(links)} links",
                 remedy="give one link a mention, in mention order",
             )
-    text = zip(document.text_mentions, linked.text_links, strict=True)
-    visual = zip(document.visual_mentions, linked.visual_links, strict=True)
+    # Equal in number, or none was linked.
+    text = zip(document.text_mentions, linked.text_links, strict=False)
+    visual = zip(document.visual_mentions, linked.visual_links, strict=False)
     record: dict[str, Any] = {
         "doc_id": document.id,
         "title": document.title,

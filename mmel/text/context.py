@@ -26,8 +26,8 @@ class MentionContext:
     Attributes:
         views: `[M, len(VIEWS), d]` float32 means of contextual token vectors, unit norm (zero where empty).
         tokens: `[T, d]` float16 token vectors of all documents; one row of zeros where they have none.
-        words: `[M, W]` int64 rows of `tokens` around the mention's middle; -1 pads. Unlike word vectors, contextual ones
-            of the mention itself say how it is used: it is among them.
+        words: `[M, W]` int64 rows of `tokens` around the mention's middle; -1 pads. The mention's own are among them:
+            unlike word vectors, contextual ones say how a word is used.
     """
 
     views: np.ndarray

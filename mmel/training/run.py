@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -73,10 +74,16 @@ class RunFolder:
         self.checkpoint_file = self.path / "checkpoint.safetensors"
         self.steps_file = self.path / "metrics.jsonl"
         self.metrics_file = self.path / "metrics.json"
+        self.visual = self.path / "visual"
+
+    @property
+    def trained(self) -> bool:
+        """Whether a side was trained to its end."""
+        return self.model_file.is_file() or (self.visual / "visual.json").is_file()
 
     @property
     def finished(self) -> bool:
-        return self.metrics_file.is_file() and self.model_file.is_file()
+        return self.metrics_file.is_file() and self.trained
 
     def check(self, config: Config) -> None:
         """Refuse a folder that was begun with other settings; by which path it is named does not matter."""
@@ -106,7 +113,9 @@ class RunFolder:
     def clear(self) -> None:
         """Remove the files of an earlier run in this folder."""
         for file in vars(self).values():
-            if file != self.path:
+            if file == self.visual:
+                shutil.rmtree(file, ignore_errors=True)
+            elif file != self.path:
                 file.unlink(missing_ok=True)
 
     def kb(self) -> tuple[Path, KbMeta]:

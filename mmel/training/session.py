@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -17,11 +17,14 @@ from mmel.document import Document
 from mmel.errors import InputError, SkipReport
 from mmel.evaluation.protocol import Protocol, evaluate
 from mmel.kb import KnowledgeBase
-from mmel.linker import Linker, make_preparer, pick_device
+from mmel.linker import Linker
+from mmel.parallel import pick_device
+from mmel.text.linker import TextLinker, make_preparer
 from mmel.text.prepare import TextInputs, TextPreparer
 from mmel.training.checkpoint import save_tensors
 from mmel.training.run import RunFolder, read_json, write_json
 from mmel.training.trainer import TrainState, train_text_model
+from mmel.training.visual import train_visual
 
 Say = Callable[[str], None]
 
@@ -45,39 +48,70 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     if restart:  # what is there goes only when what it takes to make it again was found
         run.clear()
     run.start(config, kb)
-    device = pick_device(config.device)
     say(f"{dataset.name}: knowledge base of {len(kb):,} entities; reading and encoding documents")
-    started = time.perf_counter()
-    train_documents = [_read(dataset, split, config, skips) for split in config.data.train_split]
-    preparer, annotations = _preparer(config, kb, train_documents, say)
-    train = [preparer(documents, leave_out=annotations is not None) for documents in train_documents]
-    dev = {split: preparer(_read(dataset, split, config, skips)) for split in config.data.dev_split}
-    prepared = time.perf_counter()
-    for split, inputs in zip(config.data.train_split, train, strict=True):
-        say(f"{split}: {_describe(inputs)}")
-    for split, inputs in dev.items():
-        say(f"{split}: {_describe(inputs)}")
-    model, state = train_text_model(config, train, dev, run, device)
-    trained = time.perf_counter()
+    clock = _Clock()
+    train = {split: _read(dataset, split, config, skips) for split in config.data.train_split}
+    dev = {split: _read(dataset, split, config, skips) for split in config.data.dev_split}
+    linker, state = Linker(kb), None
+    inputs: dict[str, TextInputs] = {}
+    if "text" in config.modalities:
+        linker.text, inputs, state = _train_text(config, kb, train, dev, run, say, clock)
+    if "visual" in config.modalities:
+        linker.visual = train_visual(config, dataset, kb, train, dev, run, say)
+        clock.lap("visual")
+    metrics = _metrics(config, dataset, linker, dev, inputs, state) | {"seconds": clock.laps}
+    write_json(run.metrics_file, metrics)
+    skips.update(linker.skips)
+    return metrics, skips
+
+
+class _Clock:
+    """Seconds of the parts of a run, by name."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = round(now - self._last, 1)
+        self._last = now
+
+
+def _train_text(
+    config: Config,
+    kb: KnowledgeBase,
+    train: Mapping[str, list[Document]],
+    dev: Mapping[str, list[Document]],
+    run: RunFolder,
+    say: Say,
+    clock: _Clock,
+) -> tuple[TextLinker, dict[str, TextInputs], TrainState]:
+    device = pick_device(config.device)
+    preparer, annotations = _preparer(config, kb, list(train.values()), say)
+    prepared = {split: preparer(documents, leave_out=annotations is not None) for split, documents in train.items()}
+    inputs = {split: preparer(documents) for split, documents in dev.items()}
+    clock.lap("prepare")
+    for split, part in [*prepared.items(), *inputs.items()]:
+        say(f"{split}: {_describe(part)}")
+    model, state = train_text_model(config, list(prepared.values()), inputs, run, device)
+    clock.lap("train")
     if annotations is not None:
         write_json(run.annotations_file, annotations.state(kb))
-    columns = train[0].feature_names
+    columns = next(iter(prepared.values())).feature_names
     made_with = {"encoder": preparer.encoder.encoder.id, "entities": preparer.entities.id}
     save_tensors(run.model_file, dict(model.state_dict()), {"columns": columns, **made_with})
-    linker = Linker(config, preparer, model, device)
-    metrics = _metrics(config, dataset, linker, dev, state)
-    metrics["seconds"] = {"prepare": round(prepared - started, 1), "train": round(trained - prepared, 1)}
-    write_json(run.metrics_file, metrics)
-    return metrics, skips
+    return TextLinker(config, preparer, model, device), inputs, state
 
 
 def _read(dataset: Dataset, split: str, config: Config, skips: SkipReport) -> list[Document]:
     documents = list(islice(dataset.documents(split, skips), config.data.limit))
-    if not any(document.text_mentions for document in documents):
-        raise InputError(
-            f"split '{split}' of '{dataset.name}' has no textual mention",
-            remedy="check it with `python -m mmel.data check`",
-        )
+    for modality, name in (("text", "textual"), ("visual", "visual")):
+        if modality in config.modalities and not any(getattr(d, f"{modality}_mentions") for d in documents):
+            raise InputError(
+                f"split '{split}' of '{dataset.name}' has no {name} mention",
+                remedy="check it with `python -m mmel.data check`, or name other `modalities`",
+            )
     return documents
 
 
@@ -97,34 +131,40 @@ def _describe(inputs: TextInputs) -> str:
 
 
 def _metrics(
-    config: Config, dataset: Dataset, linker: Linker, dev: dict[str, TextInputs], state: TrainState
+    config: Config,
+    dataset: Dataset,
+    linker: Linker,
+    dev: Mapping[str, list[Document]],
+    inputs: Mapping[str, TextInputs],
+    state: TrainState | None,
 ) -> dict[str, Any]:
+    pictures = dataset.pictures if linker.visual else None
     results = {}
-    for split, inputs in dev.items():
+    for split, documents in dev.items():
         protocol = Protocol(candidates=dataset.candidate_protocol)
-        results[split] = evaluate(
-            linker.link_prepared(inputs), dataset=dataset.name, split=split, protocol=protocol
-        ).to_dict()
-        results[split]["candidate_recall_steps"] = inputs.recall
-    return {
-        "name": config.name,
-        "seed": config.seed,
-        "best_epoch": state.best_epoch,
-        "epochs": state.epoch,
-        "history": state.history,
-        "validation": results,
-    }
+        linked = linker.link_prepared(documents, inputs.get(split), pictures)
+        results[split] = evaluate(linked, dataset=dataset.name, split=split, protocol=protocol).to_dict()
+        if split in inputs:
+            results[split]["candidate_recall_steps"] = inputs[split].recall
+    epochs = {} if state is None else {"best_epoch": state.best_epoch, "epochs": state.epoch, "history": state.history}
+    return {"name": config.name, "seed": config.seed, **epochs, "validation": results}
 
 
 def metrics_table(metrics: dict[str, Any]) -> str:
-    """The final metrics for people: one line a validation split, protocol beside the numbers."""
+    """The final metrics for people: a line a validation split and modality, protocol beside the numbers."""
     name = f"{metrics['name'] or 'run'}, seed {metrics['seed']}"
-    lines = [f"{name}: best of {metrics['epochs']} epochs is {metrics['best_epoch']}"]
+    lines = [f"{name}: best of {metrics['epochs']} epochs is {metrics['best_epoch']}" if "epochs" in metrics else name]
     for split, result in metrics["validation"].items():
-        text, protocol = result["text"], result["protocol"]
-        lines.append(
-            f"  {result['dataset']} {split:<12} micro-F1 {100 * text['micro_f1']:6.2f}   "
-            f"accuracy {100 * text['accuracy']:6.2f}   candidate recall {100 * text['candidate_recall']:6.2f}   "
-            f"({text['mentions']:,} mentions; candidates {protocol['candidates']}, NIL {protocol['nil']})"
-        )
+        place, protocol = f"  {result['dataset']} {split:<12}", result["protocol"]
+        if "text" in result:
+            text = result["text"]
+            lines.append(
+                f"{place} text    micro-F1 {100 * text['micro_f1']:6.2f}   accuracy {100 * text['accuracy']:6.2f}   "
+                f"candidate recall {100 * text['candidate_recall']:6.2f}   "
+                f"({text['mentions']:,} mentions; candidates {protocol['candidates']}, NIL {protocol['nil']})"
+            )
+        if "visual" in result:
+            visual = result["visual"]
+            recall = "   ".join(f"R@{k} {100 * value:6.2f}" for k, value in visual["recall_at"].items())
+            lines.append(f"{place} visual  {recall}   ({visual['mentions']:,} mentions; NIL {protocol['nil']})")
     return "\n".join(lines)

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from mmel.config import Config, TrainConfig
 from mmel.errors import MmelError
-from mmel.linker import MAX_MENTIONS, predict
 from mmel.progress import progress
 from mmel.text.anchored import AnyModel, make_text_model
 from mmel.text.batch import TextBatch, make_batch, plan_batches
+from mmel.text.linker import MAX_MENTIONS, predict
 from mmel.text.losses import cross_entropy_loss, ranking_loss
 from mmel.text.model import standardisation
 from mmel.text.prepare import TextInputs

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class RegionSource(Protocol):
     def encode(self, regions: Sequence[Region], on_batch: Callable[[int], None] | None = None) -> RegionFeatures: ...
 
 
+@runtime_checkable
 class TextTower(Protocol):
     """What a gallery of texts asks of an encoder, such as that of open_clip; unit rows in the space of its pictures."""
 

@@ -398,7 +398,7 @@ def test_what_is_not_there(tmp_path: Path, opened: Open) -> None:
 @pytest.fixture
 def trained_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Path, list[str]]]:
     """Trains the sample on a few documents with a fake text encoder; the run folder and what was said."""
-    monkeypatch.setattr("mmel.linker.TransformerEncoder", FakeEncoder)
+    monkeypatch.setattr("mmel.text.linker.TransformerEncoder", FakeEncoder)
     monkeypatch.setenv("MMEL_CACHE", str(tmp_path / "cache"))
 
     def train(source: str | Path) -> tuple[Path, list[str]]:
@@ -426,9 +426,9 @@ def test_a_linker_trains_and_links_with_vectors_of_a_file(
     run, said = trained_run(path)
     assert sum("entities without a vector: 1 of" in line for line in said) == 1
     linker = Linker.from_pretrained(run)
-    assert linker.preparer.entities.dim == 7
+    assert linker.text is not None and linker.text.preparer.entities.dim == 7
     documents = [d for _, d in zip(range(3), dataset.documents("val"), strict=False)]
-    inputs = linker.preparer(documents)
+    inputs = linker.text.preparer(documents)
     assert (inputs.entities.shape[1], inputs.titles.shape[1]) == (7, 24)
     linked = list(linker.link(documents))
     assert [len(x.text_links) for x in linked] == [len(d.text_mentions) for d in documents]
@@ -444,4 +444,4 @@ def test_a_linker_trains_with_vectors_trained_here(trained_run: Callable[..., tu
     run, said = trained_run("trained")
     assert sum("entities without a vector: 0 of" in line for line in said) == 1
     linker = Linker.from_pretrained(run)
-    assert linker.preparer.entities.id in linker.kb.vector_names
+    assert linker.text is not None and linker.text.preparer.entities.id in linker.kb.vector_names

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from mmel.candidates.graph import dense
 from mmel.config import ModelConfig, Scorer
 from mmel.document import Document, TextMention
-from mmel.linker import MAX_MENTIONS, predict
 from mmel.text.anchored import SUMMARY, AnchoredModel, AnyModel, make_text_model
 from mmel.text.batch import LinkEdges, TextBatch, make_batch, plan_batches
 from mmel.text.features import SCORERS
+from mmel.text.linker import MAX_MENTIONS, predict
 from mmel.text.losses import cross_entropy_loss
 from mmel.text.masking import MASKED_SCORE
 from mmel.text.model import TextModel, _linked, _named, standardisation, with_rivals

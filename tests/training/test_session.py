@@ -177,7 +177,7 @@ def test_annotations_are_saved_with_the_run(films: Path, tiny_encoder: Path, tmp
     counted = {(m.text.casefold(), m.entity) for d in train for m in d.text_mentions}
     assert {(name, entity) for name, entity, _ in rows} == counted
     linker = Linker.from_pretrained(config.run_folder)
-    assert linker.preparer.annotations is not None
+    assert linker.text is not None and linker.text.preparer.annotations is not None
     linked = list(linker.link(list(read_documents(films / "documents.val.jsonl"))[:6]))
     pairs = [
         (m.entity, link.entity) for d in linked for m, link in zip(d.document.text_mentions, d.text_links, strict=True)

@@ -14,8 +14,8 @@ from mmel.config import Config
 from mmel.errors import MmelError
 from mmel.formats.jsonl import read_documents
 from mmel.kb import KnowledgeBase
-from mmel.linker import make_preparer, predict
 from mmel.text.batch import TextBatch
+from mmel.text.linker import make_preparer, predict
 from mmel.text.prepare import TextInputs
 from mmel.training import trainer
 from mmel.training.run import RunFolder

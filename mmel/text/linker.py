@@ -1,0 +1,145 @@
+"""The trained text model on a knowledge base: prepared documents in, links of their textual mentions out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+
+import numpy as np
+import torch
+
+from mmel.candidates.annotations import AnnotationCounts
+from mmel.config import Config
+from mmel.document import NIL, Link, ScoredCandidate
+from mmel.encoders.entities import entity_vectors
+from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
+from mmel.errors import InputError
+from mmel.kb import KnowledgeBase
+from mmel.parallel import pick_device, score_batches
+from mmel.text.anchored import AnyModel, make_text_model
+from mmel.text.batch import TextBatch, iterate_batches
+from mmel.text.entity_text import entity_texts
+from mmel.text.features import column_names
+from mmel.text.prepare import Selection, TextInputs, TextPreparer
+from mmel.training.checkpoint import load_module, load_tensors
+from mmel.training.run import RunFolder, read_json
+
+MAX_MENTIONS = 100  # a longer document is joined in pieces of this many mentions
+
+
+class TextLinker:
+    """Links the textual mentions of documents to entities of one knowledge base."""
+
+    def __init__(self, config: Config, preparer: TextPreparer, model: AnyModel, device: torch.device) -> None:
+        self.config, self.preparer, self.device = config, preparer, device
+        self.model = model.to(device).eval()
+
+    @property
+    def kb(self) -> KnowledgeBase:
+        return self.preparer.kb
+
+    @classmethod
+    def from_run(cls, run: RunFolder, config: Config, kb: KnowledgeBase) -> TextLinker:
+        """The text model of a run folder on a knowledge base."""
+        tensors, state = load_tensors(run.model_file)
+        annotations = None
+        if run.annotations_file.is_file():
+            rows = read_json(run.annotations_file, "train again with --restart")
+            annotations = AnnotationCounts.from_state([(n, e, c) for n, e, c in rows], kb)
+        trained_on = state.get("entities")
+        preparer = make_preparer(config, kb, annotations, trained_on=trained_on)
+        if state["encoder"] != preparer.encoder.encoder.id:
+            raise InputError(
+                f"the model was trained on vectors of '{state['encoder']}', this encoder is "
+                f"'{preparer.encoder.encoder.id}'",
+                file=run.model_file,
+                remedy="install the same encoder weights, or train again",
+            )
+        if trained_on not in (None, preparer.entities.id):
+            raise InputError(
+                f"the model was trained on entity vectors '{trained_on}', encoder.entities="
+                f"{config.encoder.entities} gives '{preparer.entities.id}'",
+                file=run.model_file,
+                remedy=f"name the same vectors in {run.config_file}, with 'trained' the same base, or train again",
+            )
+        if state["columns"] != column_names(config.model.scorers):
+            raise InputError(
+                "the model was trained on other score columns than this version computes",
+                file=run.model_file,
+                remedy="use the version of mmel in versions.json beside it, or train again",
+            )
+        empty = torch.zeros(len(state["columns"]))
+        dims = preparer.encoder.encoder.dim, preparer.entities.dim
+        model = make_text_model(config.model, state["columns"], *dims, empty, empty)
+        load_module(model, tensors, run.model_file)
+        return cls(config, preparer, model, pick_device(config.device))
+
+    def links(self, inputs: TextInputs) -> Iterator[tuple[Link, ...]]:
+        """The links of each of the documents that the preparer has seen, one a mention that it has."""
+        links = _links(inputs, self.scores(inputs), self.kb)
+        for d in range(len(inputs.documents)):
+            rows = range(inputs.table.first[d], inputs.table.first[d + 1])
+            yield tuple(links[i] for i in rows if inputs.asked[i])
+
+    def scores(self, inputs: TextInputs) -> np.ndarray:
+        """`[M, K]` float32 final scores, very low at pads."""
+        return predict(self.model, inputs, self.config.train.batch_pairs, self.device)
+
+
+def predict(model: AnyModel, inputs: TextInputs, max_pairs: int, device: torch.device) -> np.ndarray:
+    """`[M, K]` float32 scores of the model's last stage."""
+
+    def score(batch: TextBatch) -> tuple[np.ndarray, np.ndarray]:
+        return batch.rows, model(batch.to(device))[-1].float().cpu().numpy()
+
+    out = np.full(inputs.candidates.ids.shape, -1e9, np.float32)
+    batches = iterate_batches(inputs, max_pairs, MAX_MENTIONS, model.attention is not None)
+    for rows, scores in score_batches(score, batches, None if device.type == "cpu" else 1):
+        out[rows] = scores
+    return out
+
+
+def make_preparer(
+    config: Config,
+    kb: KnowledgeBase,
+    annotations: AnnotationCounts | None,
+    on_batch: Callable[[int], None] | None = None,
+    say: Callable[[str], None] | None = None,
+    trained_on: str | None = None,
+) -> TextPreparer:
+    """The preparer that a config describes; for `say` and `trained_on` (an id of vectors) see `entity_vectors`."""
+    encoder = TransformerEncoder(config.encoder.name, max_tokens=config.encoder.max_tokens)
+    cached = CachedTextEncoder(encoder, config.encoder.cache)
+    entities = entity_vectors(
+        config.encoder.entities, cached, entity_texts, kb,
+        folder=config.encoder.cache, say=say, on_batch=on_batch, trained_on=trained_on,
+    )  # fmt: skip
+    rule = config.candidates
+    return TextPreparer(
+        kb,
+        cached,
+        config.model.scorers,
+        Selection(**{f.name: getattr(rule, f.name) for f in fields(Selection)}),
+        annotations,
+        config.model.window,
+        config.model.context_words,
+        on_batch,
+        entities,
+    )
+
+
+def _links(inputs: TextInputs, scores: np.ndarray, kb: KnowledgeBase) -> list[Link]:
+    mask = inputs.candidates.mask
+    shifted = np.where(mask, scores - scores.max(1, keepdims=True), -np.inf)
+    weight = np.exp(shifted)
+    probability = weight / np.maximum(weight.sum(1, keepdims=True), 1e-30)
+    order = np.argsort(-np.where(mask, probability, -1), axis=1, kind="stable")
+    unique = np.unique(inputs.candidates.ids[mask])
+    names = dict(zip(unique.tolist(), kb.ids(unique), strict=True))
+    links = []
+    for i, count in enumerate(mask.sum(1).tolist()):
+        columns = order[i, :count].tolist()
+        ids, prior, p = inputs.candidates.ids[i], inputs.candidates.prior[i], probability[i]
+        ranked = tuple(ScoredCandidate(names[int(ids[c])], float(p[c]), float(prior[c])) for c in columns)
+        links.append(Link(ranked[0].entity, ranked[0].score, ranked) if ranked else Link(NIL, 0.0))
+    return links

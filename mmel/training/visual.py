@@ -1,0 +1,142 @@
+"""Training of the visual side: from photographs of known people to a saved visual linker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmel.config import Config
+from mmel.datasets import open_dataset
+from mmel.datasets.base import Dataset
+from mmel.document import NIL, Document, Entity
+from mmel.errors import ConfigError, InputError
+from mmel.kb import KnowledgeBase
+from mmel.training.run import RunFolder
+from mmel.vision.linker import Side, VisualLinker, make_gallery, mention_regions, needed_sides, region_encoder
+from mmel.vision.regions import Region
+from mmel.vision.tasks import Ranking, fusion_weight
+
+Say = Callable[[str], None]
+_TEMPERATURES = np.geomspace(0.005, 0.5, 60)
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Pictures of known people for training: each region once.
+
+    `people` `[n]` int64 says who is on it, by a number that two people never share; `profile` `[n]` bool whether it is
+    an entity's picture of the knowledge base rather than a mention's.
+    """
+
+    regions: tuple[Region, ...]
+    people: np.ndarray
+    profile: np.ndarray
+
+
+def train_visual(
+    config: Config,
+    dataset: Dataset,
+    kb: KnowledgeBase,
+    train: Mapping[str, Sequence[Document]],
+    dev: Mapping[str, Sequence[Document]],
+    run: RunFolder,
+    say: Say,
+) -> VisualLinker:
+    """Train what `config.vision` asks for, fit what is chosen on validation, and save into the run's folder.
+
+    Args:
+        train, dev: documents by split; those of `dev` choose epochs, fusion weight and temperature.
+    """
+    sides = {}
+    for name in needed_sides(config.vision):
+        encoder = region_encoder(config, name, run.visual)
+        gallery, skips = make_gallery(config, name, kb, dataset.pictures, encoder, None)
+        skips.print()
+        say(f"{name}: gallery of {len(gallery.entities):,} entities, {len(gallery.owners):,} rows")
+        sides[name] = Side(encoder, gallery, None)
+    linker = VisualLinker(config.vision, kb, sides.get("pictures"), sides.get("texts"))
+    regions, gold = _labelled([d for documents in dev.values() for d in documents], kb, dataset.pictures)
+    if linker.pictures and linker.texts and config.vision.combination == "fused":
+        linker.weight = fusion_weight(linker.pictures.view(regions)[0], linker.texts.view(regions)[0], gold)
+    linker.temperature = fit_temperature(linker.rank(regions), gold)
+    linker.forget_skips()
+    linker.save(run.visual)
+    return linker
+
+
+def photographs(sources: Sequence[tuple[Dataset, Sequence[Document]]]) -> Photographs:
+    """The labelled mentions of documents and the pictures of their datasets' people.
+
+    Args:
+        sources: datasets with their training documents. Entities of no document's mention are left out, so that
+            nothing is learned of people who are only to be found.
+    """
+    rows: dict[Region, tuple[int, bool]] = {}
+    numbers: dict[tuple[int, str], int] = {}
+    for source, (dataset, documents) in enumerate(sources):
+        for region, entity in zip(mention_regions(documents, dataset.pictures), _golds(documents), strict=True):
+            if entity is not None and entity != NIL:
+                rows.setdefault(region, (numbers.setdefault((source, entity), len(numbers)), False))
+        for record in dataset.entities():
+            person = numbers.get((source, record.id))
+            if person is not None:
+                for region in _profiles(record, dataset.pictures):
+                    rows.setdefault(region, (person, True))
+    people, profile = zip(*rows.values(), strict=True) if rows else ((), ())
+    return Photographs(tuple(rows), np.array(people, np.int64), np.array(profile, bool))
+
+
+def further_sources(config: Config) -> list[tuple[Dataset, list[Document]]]:
+    """The datasets of `data.photographs`, each NAME=ROOT, with the documents of their training splits."""
+    sources = []
+    for word in config.data.photographs:
+        name, _, root = word.partition("=")
+        if not root:
+            raise ConfigError(f"data.photographs has '{word}'; allowed: NAME=ROOT, as in wikiperson=DATA/newsfaces")
+        dataset = open_dataset(name, Path(root).expanduser())
+        splits = [split for split in dataset.splits if split.startswith("train")]
+        sources.append((dataset, [document for split in splits for document in dataset.documents(split)]))
+    return sources
+
+
+def _profiles(record: Entity, pictures: Path) -> Iterator[Region]:
+    return (Region(pictures / image) for image in record.images)
+
+
+def _golds(documents: Sequence[Document]) -> list[str | None]:
+    return [mention.entity for document in documents for mention in document.visual_mentions]
+
+
+def _labelled(documents: Sequence[Document], kb: KnowledgeBase, pictures: Path) -> tuple[list[Region], np.ndarray]:
+    """Regions of mentions whose entity the base has, and its index `[n]`."""
+    regions, golds = mention_regions(documents, pictures), _golds(documents)
+    found = kb.indices([gold for gold in golds if gold is not None and gold != NIL])
+    known = iter(found)
+    index = np.array([-1 if gold is None or gold == NIL else next(known) for gold in golds], np.int64)
+    kept = np.flatnonzero(index >= 0)
+    if not len(kept):
+        raise InputError("no visual mention of the validation splits has an entity of the base", field="dev_split")
+    return [regions[i] for i in kept], index[kept]
+
+
+def fit_temperature(ranking: Ranking, gold: np.ndarray) -> float:
+    """The softmax temperature under which the golds that are found are most likely; 0.05 where none is.
+
+    Args:
+        gold: `[n]` entity of each ranked mention.
+    """
+    hit = (ranking.entities == gold[:, None]) & (ranking.entities >= 0)
+    found = hit.any(1)
+    if not found.any():
+        return 0.05
+    scores = np.where(ranking.entities[found] >= 0, ranking.scores[found], -np.inf)
+    right = np.where(hit[found], ranking.scores[found], 0).sum(1)
+    top = scores.max(1, keepdims=True)
+    losses = []
+    for t in _TEMPERATURES:
+        total = np.log(np.exp((scores - top) / t).sum(1))
+        losses.append(float((total - (right - top[:, 0]) / t).mean()))
+    return float(_TEMPERATURES[int(np.argmin(losses))])

@@ -1,0 +1,232 @@
+"""The visual side of a linker: regions of pictures in, ranked entities of a gallery out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmel.config import Config, VisionConfig
+from mmel.detection import make_detector
+from mmel.document import NIL, Document, Link, ScoredCandidate
+from mmel.encoders.images import make_image_encoder
+from mmel.encoders.images.base import ImageEncoder
+from mmel.errors import ConfigError, InputError, SkipReport
+from mmel.kb import KnowledgeBase
+from mmel.training.run import read_json, write_json
+from mmel.vision.adapter import Adapters
+from mmel.vision.gallery import Gallery, TextTower, adapted_id, picture_gallery, text_gallery
+from mmel.vision.patch_transformer import PatchEncoder
+from mmel.vision.regions import UNREADABLE, Region, RegionEncoder
+from mmel.vision.tasks import Ranking, View, link
+
+PATCH = "patch-transformer"
+_FILE, _ADAPTERS, _GALLERY = "visual.json", "adapters.safetensors", "gallery"
+_PICTURES, _TEXTS = "pictures", "texts"
+
+
+@dataclass(frozen=True)
+class Side:
+    """Mentions' pictures against one gallery: of pictures, or of texts.
+
+    `adapters` is None where the frozen encoder is used as it comes.
+    """
+
+    regions: RegionEncoder
+    gallery: Gallery
+    adapters: Adapters | None = None
+
+    def view(self, regions: Sequence[Region]) -> tuple[View, SkipReport]:
+        """Queries `[n, d]` of n regions, NaN where there is none, and what was passed over."""
+        features = self.regions.encode(regions)
+        vectors = features.vectors if self.adapters is None else self.adapters.adapt_mentions(features.vectors)
+        return View(self.gallery, vectors), features.skips
+
+    def save(self, folder: Path) -> None:
+        """Write gallery and adapters into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.adapters is not None:
+            self.adapters.save(folder / _ADAPTERS)
+        self.gallery.save(folder / _GALLERY)
+
+
+class VisualLinker:
+    """Links visual mentions to entities by pictures, texts, or both (`vision.task`).
+
+    Args:
+        temperature: of the softmax over a mention's candidates that makes cosines probabilities.
+        weight: of the texts where `vision.combination` is `fused`.
+
+    Attributes:
+        skips: regions that could not be read. faceless: how many had no face, by what was done.
+    """
+
+    def __init__(
+        self,
+        config: VisionConfig,
+        kb: KnowledgeBase,
+        pictures: Side | None,
+        texts: Side | None = None,
+        temperature: float = 0.05,
+        weight: float = 0.5,
+    ) -> None:
+        self.config, self.kb = config, kb
+        self.pictures, self.texts = pictures, texts
+        self.temperature, self.weight = temperature, weight
+        self.skips, self.faceless = SkipReport(), Counter[str]()
+
+    @classmethod
+    def from_run(cls, folder: Path, config: Config, kb: KnowledgeBase, pictures: Path | None) -> VisualLinker:
+        """Open what `save` wrote; for another state of the knowledge base its pictures are encoded anew."""
+        vision = config.vision
+        state = read_json(folder / _FILE, "train again with --restart")
+        sides = {}
+        for name in needed_sides(vision):
+            regions = region_encoder(config, name, folder)
+            file = folder / name / _ADAPTERS
+            adapters = Adapters.load(file, regions.dim) if file.is_file() else None
+            gallery = folder / name / _GALLERY
+            if state["kb_hash"] == kb.meta.content_hash:
+                opened = Gallery.open(gallery, adapted_id(regions.id, adapters), kb)
+            elif name == _PICTURES and pictures is None:
+                raise InputError(
+                    "was made of another knowledge base, and the folder of this one's pictures is not known",
+                    file=gallery,
+                    remedy="name the folder (`pictures`), or use the run's own knowledge base",
+                )
+            else:
+                opened, _ = make_gallery(config, name, kb, pictures, regions, adapters)
+            sides[name] = Side(regions, opened, adapters)
+        return cls(vision, kb, sides.get(_PICTURES), sides.get(_TEXTS), state["temperature"], state["weight"])
+
+    def save(self, folder: Path) -> None:
+        """Write galleries, adapters and what was learned into `folder`, the small file that says so last."""
+        for name, side in ((_PICTURES, self.pictures), (_TEXTS, self.texts)):
+            if side is not None:
+                side.save(folder / name)
+        state = {"kb_hash": self.kb.meta.content_hash, "temperature": self.temperature, "weight": self.weight}
+        write_json(folder / _FILE, state)
+
+    def links(self, documents: Sequence[Document], pictures: Path | None) -> Iterator[tuple[Link, ...]]:
+        """One link a visual mention for each document; candidates are ranked, their scores probabilities.
+
+        A mention without a vector links to NIL, has no candidates, and is counted in `skips`.
+
+        Raises:
+            ConfigError: `pictures`, the folder that images are relative to, is needed and not given.
+        """
+        regions = mention_regions(documents, pictures)
+        ranking = self.rank(regions)
+        links = self._links(ranking)
+        place = 0
+        for document in documents:
+            count = len(document.visual_mentions)
+            yield tuple(links[place : place + count])
+            place += count
+
+    def rank(self, regions: Sequence[Region]) -> Ranking:
+        """The first `vision.candidates` entities of each region."""
+        views = {}
+        for name, side in ((_PICTURES, self.pictures), (_TEXTS, self.texts)):
+            if side is not None and regions:
+                views[name], passed_over = side.view(regions)
+                if name == _PICTURES or self.pictures is None:
+                    self._report(passed_over)
+        if not views:
+            return Ranking(np.empty((0, 1), np.int64), np.empty((0, 1)))
+        return link(
+            self.config.task,
+            pictures=views.get(_PICTURES),
+            texts=views.get(_TEXTS),
+            combination=self.config.combination,
+            k=self.config.candidates,
+            length=self.config.rerank,
+            weight=self.weight,
+        )
+
+    def forget_skips(self) -> None:
+        """Count from zero again."""
+        self.skips, self.faceless = SkipReport(), Counter()
+
+    def _report(self, passed_over: SkipReport) -> None:
+        unreadable = SkipReport()
+        if UNREADABLE in passed_over.counts:
+            unreadable.counts[UNREADABLE] = passed_over.counts.pop(UNREADABLE)
+            unreadable.examples[UNREADABLE] = passed_over.examples.pop(UNREADABLE)
+        self.skips.update(unreadable)
+        self.faceless.update(passed_over.counts)
+
+    def _links(self, ranking: Ranking) -> list[Link]:
+        there = ranking.entities >= 0
+        shifted = np.where(there, ranking.scores - ranking.scores.max(1, keepdims=True), -np.inf)
+        weight = np.exp(np.where(there, shifted, -np.inf) / self.temperature)
+        probability = weight / np.maximum(weight.sum(1, keepdims=True), 1e-30)
+        unique = np.unique(ranking.entities[there])
+        names = dict(zip(unique.tolist(), self.kb.ids(unique), strict=True))
+        links = []
+        for entities, p, count in zip(ranking.entities.tolist(), probability.tolist(), there.sum(1), strict=True):
+            ranked = tuple(ScoredCandidate(names[e], s, 0.0) for e, s in zip(entities[:count], p[:count], strict=True))
+            links.append(Link(ranked[0].entity, ranked[0].score, ranked) if ranked else Link(NIL, 0.0))
+        return links
+
+
+def mention_regions(documents: Sequence[Document], pictures: Path | None) -> list[Region]:
+    """The regions of the visual mentions of documents, in order, below the folder `pictures`."""
+    mentions = [mention for document in documents for mention in document.visual_mentions]
+    if mentions and pictures is None:
+        raise ConfigError(
+            "documents have visual mentions, and the folder of their pictures is not known. "
+            "Remedy: give `pictures`, the folder that their `image` is relative to"
+        )
+    return [Region((pictures or Path()) / mention.image, mention.box) for mention in mentions]
+
+
+def needed_sides(vision: VisionConfig) -> tuple[str, ...]:
+    """`pictures`, `texts` or both, as the task has it."""
+    return {"V2VEL": (_PICTURES,), "V2TEL": (_TEXTS,)}.get(vision.task, (_PICTURES, _TEXTS))
+
+
+def region_encoder(config: Config, side: str, folder: Path) -> RegionEncoder:
+    """What encodes regions for a side; a patch transformer is read from the run's `folder`."""
+    vision = config.vision
+    encoder = image_encoder(vision, side, folder)
+    detector = None
+    if vision.detector != "none":
+        detector = make_detector(vision.detector, vision.detector_weights)
+    return RegionEncoder(encoder, detector, config.encoder.cache, unaligned=vision.unaligned)
+
+
+def image_encoder(vision: VisionConfig, side: str, folder: Path) -> ImageEncoder:
+    """The encoder of a side: `vision.text_encoder` for texts where it is named, else `vision.encoder`."""
+    if side == _TEXTS and vision.text_encoder is not None:
+        return make_image_encoder(vision.text_encoder, vision.text_weights, download=vision.download)
+    if vision.encoder == PATCH:
+        return PatchEncoder.load(folder)
+    return make_image_encoder(vision.encoder, vision.weights, vision.sha256, download=vision.download)
+
+
+def make_gallery(
+    config: Config,
+    side: str,
+    kb: KnowledgeBase,
+    pictures: Path | None,
+    regions: RegionEncoder,
+    adapters: Adapters | None,
+) -> tuple[Gallery, SkipReport]:
+    """The gallery of a side over a knowledge base, and the pictures that gave nothing."""
+    vision = config.vision
+    if side == _TEXTS:
+        tower = regions.encoder
+        if not isinstance(tower, TextTower):
+            raise ConfigError(
+                f"vision.task={vision.task} compares with texts, and '{tower.id}' encodes none. "
+                "Remedy: vision.text_encoder=open-clip:MODEL/PRETRAINED"
+            )
+        with_picture = np.array([number for number, entity in enumerate(kb) if entity.images], np.int64)
+        return text_gallery(kb, tower, vision.text, entities=with_picture, adapters=adapters), SkipReport()
+    return picture_gallery(
+        kb, pictures or Path(), regions, pooling=vision.pooling, adapters=adapters, index=vision.index
+    )
