@@ -52,12 +52,86 @@ class RegionFeatures:
     skips: SkipReport
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """What is to be encoded of a region."""
 
     picture: Image
     confidence: float
     size: float
+
+
+@dataclass(frozen=True)
+class RegionReader:
+    """Reads what is to be encoded of a region: with a detector its aligned face, without one its pixels.
+
+    Attributes: as the arguments of RegionEncoder; `square` makes regions that are not aligned `side` pixels wide, too.
+    """
+
+    detector: FaceDetector | None = None
+    side: int = _ALIGNED
+    margin: float = 0.25
+    refine: bool = True
+    face_margin: float = 0.0
+    unaligned: Literal["skip", "crop"] = "skip"
+    max_pixels: int = MAX_PIXELS
+    square: bool = True
+
+    @property
+    def id(self) -> str:
+        """Changes whenever what is read would."""
+        if self.detector is None:
+            return "pixels"
+        refined = "-refined" if self.refine else ""
+        return f"{self.detector.id}+{self.side}-{self.margin:g}-{self.face_margin:g}{refined}-{self.unaligned}"
+
+    def crops(
+        self, regions: Sequence[Region], workers: int = 2, on_batch: Callable[[int], None] | None = None
+    ) -> tuple[np.ndarray, np.ndarray, SkipReport]:
+        """`[n, side, side, 3]` uint8 of square regions, `[n]` bool which could be read (else the crop is grey).
+
+        The report says why the others could not; on_batch is told after each region.
+        """
+        out = np.full((len(regions), self.side, self.side, 3), 128, np.uint8)
+        found, skips = np.zeros(len(regions), bool), SkipReport()
+        for i, seen in enumerate(map_ahead(self._tried, regions, workers)):
+            if isinstance(seen, InputError):
+                skips.add(UNREADABLE, str(seen))
+            elif seen is None:
+                skips.add(NO_FACE, _named(regions[i]))
+            else:
+                out[i], found[i] = np.asarray(seen.picture), True
+            if on_batch:
+                on_batch(1)
+        return out, found, skips
+
+    def _tried(self, region: Region) -> Seen | InputError | None:
+        try:
+            return self.see(region)
+        except InputError as error:
+            return error
+
+    def see(self, region: Region) -> Seen | None:
+        """The aligned face of a region, its pixels where those are wanted, or None."""
+        picture = load_picture(region.path, self.max_pixels)
+        whole = (0, 0, *picture.size)
+        try:
+            box = clip_box(region.box or whole, picture.size)
+            around = clip_box(region.box or whole, picture.size, self.margin)
+        except InputError as error:
+            raise InputError(str(error), file=region.path) from error
+        size = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
+        if self.detector is None:
+            pixels = picture.crop(box)
+            return Seen(_middle(pixels, self.side) if self.square else pixels, 1.0, size)
+        faces = self.detector.detect([picture.crop(around)])[0].moved(1, around[:2])
+        chosen = choose_face(faces, box, picture.size)
+        if chosen is not None:
+            landmarks = faces.landmarks[chosen]
+            if self.refine:
+                landmarks = refine_landmarks(picture, landmarks, self.detector)
+            face = align_face(picture, landmarks, self.side, self.face_margin)
+            return Seen(face, float(faces.confidence[chosen]), float(faces.sizes[chosen]))
+        return Seen(_middle(picture.crop(box), self.side), 0.0, size) if self.unaligned == "crop" else None
 
 
 class RegionEncoder:
@@ -106,17 +180,16 @@ class RegionEncoder:
                 f"margin = {margin}, face_margin = {face_margin}, workers = {workers}, batch = {batch}: margins must "
                 "be at least 0, the others at least 1"
             )
-        self.encoder, self.detector = encoder, detector
+        self.encoder = encoder
         if side is not None and side != (encoder.size or side):
             raise ConfigError(f"side = {side}: encoder '{encoder.id}' takes {encoder.size} pixels")
-        self._side = encoder.size or side or _ALIGNED
-        self._margin, self._refine, self._face_margin = margin, refine, face_margin
-        self._max_pixels = max_pixels
-        self._unaligned, self._unreadable = unaligned, unreadable
+        self.reader = RegionReader(
+            detector, encoder.size or side or _ALIGNED, margin, refine, face_margin, unaligned, max_pixels,
+            square=encoder.size is not None,
+        )  # fmt: skip
+        self._unreadable = unreadable
         self._workers, self._batch = workers, batch
-        view = f"{self._side}-{margin:g}-{face_margin:g}{'-refined' if refine else ''}-{unaligned}"
-        faces = f"{detector.id}+{view}" if detector else "pixels"
-        self.id = f"{encoder.id}+{faces}"
+        self.id = f"{encoder.id}+{self.reader.id}"
         self._cache = EncodingCache((folder or cache_root() / "encodings") / self.id, encoder.dim)
 
     @property
@@ -190,10 +263,10 @@ class RegionEncoder:
 
     def _computed(self, batch: Sequence[tuple[str, Region]]) -> dict[str, Encoding | InputError]:
         results: dict[str, Encoding | InputError] = {}
-        seen: dict[str, _Seen] = {}
+        seen: dict[str, Seen] = {}
         for key, region in batch:
             try:
-                found = self._see(region)
+                found = self.reader.see(region)
             except InputError as error:
                 results[key] = error
                 continue
@@ -207,29 +280,6 @@ class RegionEncoder:
             measures = np.array([[one.confidence, one.size]], np.float32).view(np.int32)
             results[key] = Encoding(vector[None].astype(np.float16), measures)
         return results
-
-    def _see(self, region: Region) -> _Seen | None:
-        """The aligned face of a region, its pixels where those are wanted, or None."""
-        picture = load_picture(region.path, self._max_pixels)
-        whole = (0, 0, *picture.size)
-        try:
-            box = clip_box(region.box or whole, picture.size)
-            around = clip_box(region.box or whole, picture.size, self._margin)
-        except InputError as error:
-            raise InputError(str(error), file=region.path) from error
-        size = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
-        if self.detector is None:
-            pixels = picture.crop(box)
-            return _Seen(_middle(pixels, self._side) if self.encoder.size else pixels, 1.0, size)
-        faces = self.detector.detect([picture.crop(around)])[0].moved(1, around[:2])
-        chosen = choose_face(faces, box, picture.size)
-        if chosen is not None:
-            landmarks = faces.landmarks[chosen]
-            if self._refine:
-                landmarks = refine_landmarks(picture, landmarks, self.detector)
-            face = align_face(picture, landmarks, self._side, self._face_margin)
-            return _Seen(face, float(faces.confidence[chosen]), float(faces.sizes[chosen]))
-        return _Seen(_middle(picture.crop(box), self._side), 0.0, size) if self._unaligned == "crop" else None
 
 
 def _middle(picture: Image, side: int) -> Image:
