@@ -116,16 +116,16 @@ def contrastive_loss(
     return (terms.sum(1) / positives.sum(1)).mean()
 
 
-def distillation_loss(vectors: Tensor, targets: Tensor, predicted: Tensor, similarity_weight: float = 0.0) -> Tensor:
-    """Mean of 1 - cosine(predicted, target), and the mean squared error of all cosines within the batch, a scalar.
+def distillation_loss(vectors: Tensor, targets: Tensor, similarity_weight: float = 0.0) -> Tensor:
+    """Mean of 1 - cosine with a teacher's vectors, and the mean squared error of cosines within the batch, a scalar.
 
     Args:
-        vectors: the student's unit vectors [n, d]. targets: the teacher's unit vectors [n, t].
-        predicted: the student's guess of the targets through a head [n, t], any length.
+        vectors: the student's unit vectors [n, d]. targets: the teacher's unit vectors [n, t], t <= d; they are
+            compared with the first t numbers of the student's, and the others are to be 0.
         similarity_weight: of the error of vectors vectorsᵀ against targets targetsᵀ without their diagonals
             (similarity-preserving distillation, Tung & Mori 2019).
     """
-    loss = 1 - torch.nn.functional.cosine_similarity(predicted, targets).mean()
+    loss = 1 - (vectors[:, : targets.shape[1]] * targets).sum(1).mean()
     if similarity_weight and len(vectors) > 1:
         off = ~torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
         loss = loss + similarity_weight * (vectors @ vectors.T - targets @ targets.T)[off].square().mean()

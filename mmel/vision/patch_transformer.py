@@ -105,19 +105,25 @@ class PatchTransformer(nn.Module):
         return tokens
 
 
+def grey(pictures: Tensor) -> Tensor:
+    """Bytes [n, side, side, 1] of the brightness of pictures [n, side, side, 3]."""
+    return torch.cat([(x.float() @ torch.tensor(_LUMA)).round().byte() for x in pictures.split(_BATCH)]).unsqueeze(-1)
+
+
 def normalise_pixels(pictures: Tensor, config: PatchConfig) -> Tensor:
     """Channels first [n, c, side, side], each picture with mean 0 and variance 1 over all its pixels and channels.
 
-    Raises InputError where the shape is not [n, side, side, 3].
+    pictures [n, side, side, 3], for a grey model also [n, side, side, 1]; InputError where they are of another shape.
     """
-    if pictures.shape[1:] != (config.side, config.side, 3):
+    size = pictures.shape[1:]
+    if size[:2] != (config.side,) * 2 or size[2] not in ((1, 3) if config.colour == "grey" else (3,)):
         raise InputError(
-            f"pictures of shape {tuple(pictures.shape[1:])}, expected ({config.side}, {config.side}, 3)",
+            f"pictures of shape {tuple(size)}, expected ({config.side}, {config.side}, 3)",
             field="pictures",
             remedy="resize the crops, or train a model with another 'side'",
         )
     values = pictures.float()
-    if config.colour == "grey":
+    if config.colour == "grey" and size[2] == 3:
         values = (values @ values.new_tensor(_LUMA)).unsqueeze(-1)
     values = values.permute(0, 3, 1, 2)
     variance, mean = torch.var_mean(values, dim=(1, 2, 3), keepdim=True, correction=0)
