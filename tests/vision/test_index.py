@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mmel.errors import ConfigError, InputError, MissingDependencyError
 from mmel.vision import index as module
-from mmel.vision.index import build_index, ivf_pq_parameters, open_index, pair_scores
+from mmel.vision.index import build_index, hnsw_parameters, ivf_pq_parameters, open_index, pair_scores
 
 
 def unit(count: int, dim: int, seed: int = 0, dtype: type = np.float32) -> np.ndarray:
@@ -115,8 +115,8 @@ def test_pair_scores() -> None:
 
 
 APPROXIMATE = [
-    ("hnsw", {}),
-    ("ivf-pq", {"lists": 4, "bytes": 8, "probes": 4, "refine": 30}),
+    ("hnsw", {"dims": 12, "refine": 12}),
+    ("ivf-pq", {"lists": 4, "dims": 16, "bytes": 8, "probes": 4, "refine": 30}),
 ]
 
 
@@ -202,8 +202,10 @@ def test_settings_that_do_not_exist() -> None:
         build_index(rows, links=3)
     with pytest.raises(ConfigError, match="links = 0: must be at least 1"):
         build_index(rows, "hnsw", links=0)
-    with pytest.raises(ConfigError, match="bytes = 7: must divide the width of rows, 16"):
+    with pytest.raises(ConfigError, match="bytes = 7: must divide dims = 16"):
         build_index(rows, "ivf-pq", bytes=7)
+    with pytest.raises(ConfigError, match="dims = 17: must be at most the width of rows, 16"):
+        build_index(rows, "hnsw", dims=17)
     with pytest.raises(InputError, match="200 rows are too few for an 'ivf-pq' of .* Remedy: use 'exact' or 'hnsw'"):
         build_index(rows[:200], "ivf-pq")
 
@@ -211,7 +213,8 @@ def test_settings_that_do_not_exist() -> None:
 @pytest.mark.parametrize(("rows", "dim"), [(1, 1), (1000, 7), (120_000, 512), (1_000_000, 300)])
 def test_default_parameters_fit_their_rows(rows: int, dim: int) -> None:
     chosen = ivf_pq_parameters(rows, dim)
-    assert dim % chosen["bytes"] == 0
+    assert chosen["dims"] % chosen["bytes"] == 0
+    assert hnsw_parameters(dim)["dims"] == chosen["dims"] <= dim
     assert 1 <= chosen["probes"] <= chosen["lists"] <= 4 * np.sqrt(rows) + 1
 
 
