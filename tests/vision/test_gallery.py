@@ -265,3 +265,33 @@ def test_settings_that_do_not_exist(people: KnowledgeBase) -> None:
         build_gallery(people, np.array([9, 0]), vectors, encoder_id="x")
     with pytest.raises(ConfigError, match="text is 'title'"):
         text_gallery(people, Words(), "title")
+
+
+@pytest.mark.data
+def test_photographs_find_their_people(data_root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from mmel.detection import make_detector
+    from mmel.encoders.images import make_image_encoder
+    from mmel.formats.jsonl import read_entities
+    from mmel.vision.regions import RegionEncoder
+    from mmel.vision.tasks import View, gold_ranks, ranking_metrics, recall
+
+    news, weights = data_root / "newsfaces", data_root.parent / "weights"
+    if not news.is_dir() or not weights.is_dir():
+        pytest.skip(f"no {news} or no {weights}")
+    records = json.loads((news / "WIKIPerson_Dev.json").read_text(encoding="utf-8"))[:40]
+    wanted = {record["wikiid"] for record in records}
+    build([entity for entity in read_entities(news / "kb.jsonl") if entity.id in wanted], tmp_path / "kb")
+    encoder = RegionEncoder(
+        make_image_encoder("onnx-face", weights / "mobilefacenet_foamliu.onnx"),
+        make_detector("yunet", weights / "yunet_n_dynamic.onnx"),
+        tmp_path / "cache",
+    )
+    with KnowledgeBase.open(tmp_path / "kb") as kb:
+        gallery, _ = picture_gallery(kb, news, encoder)
+        features = encoder.encode([Region(news / "images" / record["image"]) for record in records])
+        ranks = gold_ranks(
+            recall(View(gallery, features.vectors), 10), kb.indices([record["wikiid"] for record in records])
+        )
+    assert gallery.meta.absent == 0
+    assert ranking_metrics(ranks)["recall_at"]["1"] > 0.9
