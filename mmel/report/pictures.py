@@ -1,0 +1,80 @@
+"""Small pictures inside a page: each distinct one stands there once, as a CSS class that any tile can wear."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mmel.errors import InputError, SkipReport
+from mmel.parallel import map_ahead
+from mmel.pictures import crop, load_picture
+from mmel.progress import progress
+from mmel.report.html import Html, element
+from mmel.vision.regions import Region
+
+UNREADABLE = "picture of the report cannot be read"
+_QUALITY = 72
+# Around a box, so that one sees what the face belongs to; as far as a RegionEncoder looks unless told otherwise.
+_MARGIN = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """Pictures by the regions that they show.
+
+    `classes`: CSS class of a region, None where it cannot be read. `css`: the rules of the classes.
+    """
+
+    classes: dict[Region, str | None] = field(default_factory=dict)
+    css: str = ""
+
+    def tile(self, region: Region | None, label: str) -> Html:
+        """The picture of a region, or a placeholder that says why there is none; `label` says what it shows."""
+        shown = None if region is None else self.classes[region]
+        if shown is None:
+            missing = "no picture" if region is None else "cannot be read"
+            return element("div", missing, class_="picture missing", role="img", aria_label=f"{label}: {missing}")
+        return element("div", class_=f"picture {shown}", role="img", aria_label=label)
+
+
+def thumbnails(regions: Iterable[Region], skips: SkipReport, *, side: int = 96, workers: int = 2) -> Thumbnails:
+    """JPEG pictures of at most `side` x `side` pixels, of regions with a margin around their boxes.
+
+    What cannot be read is counted in `skips`. Nothing of a file but its pixels gets into the page.
+    """
+    distinct = list(dict.fromkeys(regions))
+    classes: dict[Region, str | None] = {}
+    names: dict[bytes, str] = {}
+
+    def made(region: Region) -> bytes | InputError:
+        try:
+            return _jpeg(region, side)
+        except InputError as error:
+            return error
+
+    done = progress(map_ahead(made, distinct, workers), "pictures of the report", len(distinct), "picture")
+    for region, result in zip(distinct, done, strict=True):
+        if isinstance(result, InputError):
+            skips.add(UNREADABLE, str(result))
+            classes[region] = None
+        else:
+            classes[region] = names.setdefault(result, f"p{len(names)}")
+    return Thumbnails(classes, "\n".join(f".{name}{{background-image:{_url(data)}}}" for data, name in names.items()))
+
+
+def _jpeg(region: Region, side: int) -> bytes:
+    picture = load_picture(region.path)
+    try:
+        picture = crop(picture, region.box, _MARGIN)
+    except InputError as error:
+        raise InputError(str(error), file=region.path) from error
+    picture.thumbnail((side, side))
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=_QUALITY, optimize=True)
+    return stream.getvalue()
+
+
+def _url(jpeg: bytes) -> str:
+    return f'url("data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}")'
