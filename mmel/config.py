@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from mmel import schema
 from mmel.errors import ConfigError, did_you_mean
 from mmel.files import atomic_write
+from mmel.patch_settings import PatchConfig, PatchTrainConfig
 from mmel.schema import Names, Section, UserPath, as_tuple, read_yaml
 
 Scorer = Literal[
@@ -178,6 +179,8 @@ class VisionConfig(Section):
         default="max", description="several pictures of an entity: the best one, their mean, or attention over them"
     )
     index: Literal["exact", "hnsw", "ivf-pq"] = Field(default="exact", description="search among entities")
+    patch: PatchConfig = Field(default=PatchConfig(), description="the patch transformer")
+    patch_train: PatchTrainConfig = Field(default=PatchTrainConfig(), description="its training")
 
 
 class TrainConfig(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,9 @@ def main(argv: list[str]) -> int:
         if values.json:
             result.save(values.json)
         print(result.table())
+    if linker.visual:
+        for reason, count in linker.visual.faceless.items():
+            print(f"{count:,} x {reason}", file=sys.stderr)
     skips.update(linker.skips)
     skips.print()
     return skips.exit_code

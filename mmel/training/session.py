@@ -54,12 +54,14 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     dev = {split: _read(dataset, split, config, skips) for split in config.data.dev_split}
     linker, state = Linker(kb), None
     inputs: dict[str, TextInputs] = {}
+    visual: list[dict[str, Any]] = []
     if "text" in config.modalities:
         linker.text, inputs, state = _train_text(config, kb, train, dev, run, say, clock)
     if "visual" in config.modalities:
-        linker.visual = train_visual(config, dataset, kb, train, dev, run, say)
+        linker.visual, visual = train_visual(config, dataset, kb, train, dev, run, say)
         clock.lap("visual")
-    metrics = _metrics(config, dataset, linker, dev, inputs, state) | {"seconds": clock.laps}
+    metrics = _metrics(config, dataset, linker, dev, inputs, state)
+    metrics |= {"visual_history": visual, "seconds": clock.laps}
     write_json(run.metrics_file, metrics)
     skips.update(linker.skips)
     return metrics, skips

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,20 @@ from mmel.document import NIL, Document, Entity
 from mmel.errors import ConfigError, InputError
 from mmel.kb import KnowledgeBase
 from mmel.training.run import RunFolder
-from mmel.vision.linker import Side, VisualLinker, make_gallery, mention_regions, needed_sides, region_encoder
-from mmel.vision.regions import Region
+from mmel.vision.linker import (
+    PATCH,
+    Side,
+    VisualLinker,
+    make_gallery,
+    mention_regions,
+    needed_sides,
+    region_encoder,
+    region_reader,
+)
+from mmel.vision.patch_transformer import PatchEncoder
+from mmel.vision.regions import Region, RegionReader
 from mmel.vision.tasks import Ranking, fusion_weight
+from mmel.vision.train_patch import train_patch
 
 Say = Callable[[str], None]
 _TEMPERATURES = np.geomspace(0.005, 0.5, 60)
@@ -44,12 +56,19 @@ def train_visual(
     dev: Mapping[str, Sequence[Document]],
     run: RunFolder,
     say: Say,
-) -> VisualLinker:
+) -> tuple[VisualLinker, list[dict[str, Any]]]:
     """Train what `config.vision` asks for, fit what is chosen on validation, and save into the run's folder.
 
     Args:
         train, dev: documents by split; those of `dev` choose epochs, fusion weight and temperature.
+
+    Returns:
+        the linker, and what training said of itself.
     """
+    people = photographs([(dataset, [d for part in train.values() for d in part]), *further_sources(config)])
+    history: list[dict[str, Any]] = []
+    if config.vision.encoder == PATCH:
+        history = _train_patch(config, people, kb, dev, dataset.pictures, run, say)
     sides = {}
     for name in needed_sides(config.vision):
         encoder = region_encoder(config, name, run.visual)
@@ -64,7 +83,60 @@ def train_visual(
     linker.temperature = fit_temperature(linker.rank(regions), gold)
     linker.forget_skips()
     linker.save(run.visual)
-    return linker
+    return linker, history
+
+
+def _train_patch(
+    config: Config,
+    people: Photographs,
+    kb: KnowledgeBase,
+    dev: Mapping[str, Sequence[Document]],
+    pictures: Path,
+    run: RunFolder,
+    say: Say,
+) -> list[dict[str, Any]]:
+    """Train the patch transformer and keep it in the run's folder; the history of its validations."""
+    vision = config.vision
+    reader = region_reader(vision, vision.patch.side)
+    crops, found, skips = reader.crops(people.regions)
+    skips.print()
+    say(f"patch-transformer: {int(found.sum()):,} photographs of {len(np.unique(people.people[found])):,} people")
+    validate = _Validation(config, kb, dev, pictures, reader)
+    encoder, state = train_patch(
+        crops[found],
+        people.people[found],
+        vision.patch,
+        vision.patch_train,
+        config.seed,
+        checkpoint=run.visual / "checkpoint.safetensors",
+        validate=validate,
+        log=lambda line: say("  ".join(f"{key} {value:.4g}" for key, value in line.items() if value is not None)),
+    )
+    encoder.save(run.visual)
+    return state.history
+
+
+class _Validation:
+    """R@1 of a patch encoder on the validation mentions, against the base's pictures."""
+
+    def __init__(
+        self,
+        config: Config,
+        kb: KnowledgeBase,
+        dev: Mapping[str, Sequence[Document]],
+        pictures: Path,
+        reader: RegionReader,
+    ) -> None:
+        regions, gold = _labelled([d for documents in dev.values() for d in documents], kb, pictures)
+        queries, found, _ = reader.crops(regions)
+        self._queries, self._gold = queries[found], gold[found]
+        shown = [(i, region) for i, entity in enumerate(kb) for region in _profiles(entity, pictures)]
+        gallery, there, _ = reader.crops([region for _, region in shown])
+        self._gallery, self._owners = gallery[there], np.array([i for i, _ in shown], np.int64)[there]
+
+    def __call__(self, encoder: PatchEncoder) -> float:
+        scores = encoder.encode_crops(self._queries) @ encoder.encode_crops(self._gallery).T
+        return float((self._owners[scores.argmax(1)] == self._gold).mean())
 
 
 def photographs(sources: Sequence[tuple[Dataset, Sequence[Document]]]) -> Photographs:

@@ -5,26 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from mmel.schema import Section
-
-
-class AugmentConfig(Section):
-    """How far a view may be from its crop; 0 switches a change off."""
-
-    flip: float = Field(default=0.5, ge=0, le=1, description="probability of a mirrored view")
-    rotation: float = Field(default=8.0, ge=0, le=180, description="largest rotation in degrees")
-    zoom: float = Field(default=0.08, ge=0, lt=1, description="largest change of size, as a share")
-    shift: float = Field(default=0.04, ge=0, lt=1, description="largest shift along an axis, as a share of the side")
-    gamma: float = Field(default=0.3, ge=0, description="largest |log gamma| of the brightness curve")
-    light: float = Field(default=0.3, ge=0, le=1, description="largest slope of light across the crop, as a share")
-    tint: float = Field(default=0.1, ge=0, le=1, description="largest change of a colour channel, as a share")
-    blur: float = Field(default=0.2, ge=0, le=1, description="probability of a view at half the resolution")
-    hide: float = Field(default=0.3, ge=0, le=1, description="probability of a hidden rectangle")
-
+from mmel.patch_settings import AugmentConfig
 
 NO_CHANGE = AugmentConfig(flip=0, rotation=0, zoom=0, shift=0, gamma=0, light=0, tint=0, blur=0, hide=0)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mmel.config import Config, VisionConfig
-from mmel.detection import make_detector
+from mmel.detection import FaceDetector, make_detector
 from mmel.document import NIL, Document, Link, ScoredCandidate
 from mmel.encoders.images import make_image_encoder
 from mmel.encoders.images.base import ImageEncoder
@@ -20,7 +20,7 @@ from mmel.training.run import read_json, write_json
 from mmel.vision.adapter import Adapters
 from mmel.vision.gallery import Gallery, TextTower, adapted_id, picture_gallery, text_gallery
 from mmel.vision.patch_transformer import PatchEncoder
-from mmel.vision.regions import UNREADABLE, Region, RegionEncoder
+from mmel.vision.regions import UNREADABLE, Region, RegionEncoder, RegionReader
 from mmel.vision.tasks import Ranking, View, link
 
 PATCH = "patch-transformer"
@@ -193,10 +193,17 @@ def region_encoder(config: Config, side: str, folder: Path) -> RegionEncoder:
     """What encodes regions for a side; a patch transformer is read from the run's `folder`."""
     vision = config.vision
     encoder = image_encoder(vision, side, folder)
-    detector = None
-    if vision.detector != "none":
-        detector = make_detector(vision.detector, vision.detector_weights)
-    return RegionEncoder(encoder, detector, config.encoder.cache, unaligned=vision.unaligned)
+    return RegionEncoder(encoder, face_detector(vision), config.encoder.cache, unaligned=vision.unaligned)
+
+
+def region_reader(vision: VisionConfig, side: int) -> RegionReader:
+    """What reads regions as squares of `side` pixels, for an encoder to be trained on."""
+    return RegionReader(face_detector(vision), side, unaligned=vision.unaligned)
+
+
+def face_detector(vision: VisionConfig) -> FaceDetector | None:
+    """The detector that a config names."""
+    return None if vision.detector == "none" else make_detector(vision.detector, vision.detector_weights)
 
 
 def image_encoder(vision: VisionConfig, side: str, folder: Path) -> ImageEncoder:

@@ -16,7 +16,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from mmel.vision.patch_transformer import PatchConfig, PatchTransformer, cut, normalise_pixels
+from mmel.patch_settings import PatchConfig
+from mmel.vision.patch_transformer import PatchTransformer, cut, normalise_pixels
 
 _DIRECTIONS, _CORNERS = 8, 2
 _FAR = -8.0  # least logarithm of a window: a code of places can tell only so much
@@ -24,7 +25,7 @@ _WIDTH = 0.35  # standard deviation of a head's window in patches, where there i
 _RIDGE = 0.1  # of the mean variance, in regressions onto targets
 _FLOOR = 0.03  # of the mean variance, where a direction is scaled to variance 1
 _EDGES, _RESULT = 1.0, 0.5  # size of these parts beside content and place
-_SAMPLE, _BATCH = 256, 64
+_SAMPLE, _OUTPUT_SAMPLE, _BATCH = 256, 2000, 64
 
 
 class _Parts(NamedTuple):
@@ -78,9 +79,9 @@ def initialise(
             _attend(layer, stream, own, rows, parts)
             stream = layer(stream)
     if targets is None:
-        whiten_output(model, crops)
+        whiten_output(model, crops[:_OUTPUT_SAMPLE])
     else:
-        regress_output(model, crops, targets)
+        regress_output(model, crops[:_OUTPUT_SAMPLE], targets[:_OUTPUT_SAMPLE])
 
 
 @torch.no_grad()

@@ -10,17 +10,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mmel.encoders.images.base import pixel_rows
 from mmel.errors import InputError
-from mmel.schema import Section, validate
+from mmel.patch_settings import PatchConfig
+from mmel.schema import validate
 from mmel.training.checkpoint import load_module, load_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -30,35 +30,6 @@ KIND = "patch-transformer"
 MODEL_FILE = "model.safetensors"
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _BATCH = 32  # pictures at once: larger ones leave the cache of a core
-
-
-class PatchConfig(Section):
-    """Architecture of a patch transformer."""
-
-    side: int = Field(default=112, ge=8, description="pixels of a side of the square input; a multiple of grid")
-    grid: int = Field(default=8, ge=1, description="patches along a side (Gan et al. 2021: 8, so 64 patches)")
-    colour: Literal["grey", "rgb"] = Field(default="grey", description="what is read of the pixels")
-    dim: int = Field(
-        default=300, ge=1, description="d, numbers of a vector (Gan et al. 2021: 300); a multiple of heads"
-    )
-    layers: int = Field(default=6, ge=1, description="transformer layers (Gan et al. 2021: 6)")
-    heads: int = Field(default=12, ge=1, description="heads of the attention")
-    feed_forward: int = Field(default=600, ge=1, description="width of the feed-forward sublayer")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout within layers in training")
-
-    @field_validator("grid")
-    @classmethod
-    def _divides_side(cls, value: int, info: ValidationInfo) -> int:
-        if info.data.get("side", value) % value:
-            raise ValueError(f"side = {info.data['side']} must be a multiple of grid = {value}")
-        return value
-
-    @field_validator("heads")
-    @classmethod
-    def _divides_dim(cls, value: int, info: ValidationInfo) -> int:
-        if info.data.get("dim", value) % value:
-            raise ValueError(f"dim = {info.data['dim']} must be a multiple of heads = {value}")
-        return value
 
 
 class PatchTransformer(nn.Module):

@@ -11,58 +11,25 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from mmel.errors import ConfigError, InputError, MmelError
+from mmel.patch_settings import PatchConfig, PatchTrainConfig
 from mmel.progress import progress
-from mmel.schema import Section
 from mmel.training.checkpoint import load_checkpoint, save_checkpoint
-from mmel.vision.augment import AugmentConfig, augment
+from mmel.vision.augment import augment
 from mmel.vision.losses import Mining, contrastive_loss, distillation_loss, triplet_loss
 from mmel.vision.patch_init import initialise
-from mmel.vision.patch_transformer import PatchConfig, PatchEncoder, PatchTransformer, grey
+from mmel.vision.patch_transformer import PatchEncoder, PatchTransformer, grey
 
 Validate = Callable[[PatchEncoder], float]
 _FLOOR = 0.02  # of the learning rate, at the end
 _SINGLE = 0.3  # how often a person with one photograph is drawn, beside one with many
 _MANY = 12  # photographs beyond which a person is drawn no oftener
-
-
-class PatchTrainConfig(Section):
-    """How a patch transformer is trained."""
-
-    loss: Literal["triplet", "contrastive", "distil"] = Field(
-        default="triplet", description="triplet (Gan et al. 2021, Eq. 8), contrastive, or distil: towards given targets"
-    )
-    steps: int = Field(default=1000, ge=0, description="batches in all; 0 leaves the first weights as they are")
-    people: int = Field(default=32, ge=2, description="people in a batch")
-    photographs: int = Field(default=2, ge=2, description="photographs, or views of one, of each person in a batch")
-    learning_rate: float = Field(default=3e-4, gt=0, description="at its highest, after the warm-up")
-    warm_up: int = Field(default=50, ge=1, description="steps over which the rate rises; it falls as a cosine then")
-    weight_decay: float = Field(default=0.05, ge=0, description="of matrices, as in AdamW")
-    clip_norm: float = Field(default=1.0, ge=0, description="largest norm of the gradient; 0: no limit")
-    margin: float = Field(default=0.3, ge=0, description="margin of the triplet loss on cosines")
-    mining: Mining = Field(default="batch-hard", description="how triplets are chosen")
-    easy_steps: int = Field(
-        default=0, ge=0, description="steps at first with semi-hard triplets: the hardest make young networks collapse"
-    )
-    temperature: float = Field(default=0.1, gt=0, description="of the contrastive loss")
-    similarity_weight: float = Field(default=0.0, ge=0, description="of cosines within a batch, in distillation")
-    memory: int = Field(default=0, ge=0, description="vectors of earlier batches that are compared with, too")
-    kept_patches: int | None = Field(
-        default=None, ge=1, description="patches that a step reads of each view; none: all"
-    )
-    ema_decay: float = Field(default=0.99, ge=0, lt=1, description="of the averaged weights, which are the result")
-    initial_crops: int = Field(
-        default=4000, ge=0, description="crops that the first weights are computed from; 0: random weights"
-    )
-    every: int = Field(default=250, ge=1, description="steps between validations, each with a checkpoint")
-    augment: AugmentConfig = Field(default=AugmentConfig(), description="how far views are from their crops")
 
 
 @dataclass
@@ -139,8 +106,9 @@ def train_patch(
     if resumed and checkpoint is not None:
         state = PatchState(**load_checkpoint(checkpoint, modules, optimizer))
     run = _Run(modules, optimizer, data, labels, wanted, rule, seed)
-    while not state.history or state.step < rule.steps:
-        end = min(state.step + rule.every, rule.steps)
+    while state.step < rule.steps or not state.history:
+        # The first weights are validated, too: what training adds is seen from there.
+        end = min(state.step + rule.every, rule.steps) if state.history else 0
         losses = [run.step(step) for step in progress(range(state.step, end), "patches", end - state.step, "batch")]
         state.step = end
         line = {"step": end, "loss": float(np.mean(losses)) if losses else None}

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmel.vision.augment import NO_CHANGE, AugmentConfig, augment
+from mmel.patch_settings import AugmentConfig
+from mmel.vision.augment import NO_CHANGE, augment
 
 
 def crops(n: int = 6, side: int = 16, channels: int = 3) -> Tensor:

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmel.errors import InputError
+from mmel.patch_settings import PatchConfig
 from mmel.training.checkpoint import save_tensors
 from mmel.vision.patch_transformer import (
-    PatchConfig,
     PatchEncoder,
     PatchTransformer,
     cut,

@@ -12,10 +12,11 @@ from torch.nn import functional
 
 from mmel.errors import ConfigError, InputError
 from mmel.evaluation.metrics import realistic_ranks, recall_at
-from mmel.vision.augment import NO_CHANGE, AugmentConfig
+from mmel.patch_settings import AugmentConfig, PatchConfig, PatchTrainConfig
+from mmel.vision.augment import NO_CHANGE
 from mmel.vision.patch_init import gradient_filters, initialise
-from mmel.vision.patch_transformer import PatchConfig, PatchEncoder, PatchTransformer
-from mmel.vision.train_patch import PatchTrainConfig, train_patch
+from mmel.vision.patch_transformer import PatchEncoder, PatchTransformer
+from mmel.vision.train_patch import train_patch
 
 TINY = PatchConfig(side=16, grid=4, dim=24, layers=2, heads=3, feed_forward=32)
 SHIFT = AugmentConfig.model_validate(NO_CHANGE.model_dump() | {"shift": 0.05, "light": 0.2})
@@ -98,7 +99,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
 
 def test_the_best_validation_is_kept_and_every_one_logged() -> None:
     crops, labels = people(12, 3)
-    scores = iter([0.5, 0.7, 0.6])
+    scores = iter([0.1, 0.5, 0.7, 0.6])
     lines: list[dict[str, object]] = []
     seen: list[str] = []
 
@@ -108,10 +109,10 @@ def test_the_best_validation_is_kept_and_every_one_logged() -> None:
 
     rule = RULE.model_copy(update={"steps": 8})
     encoder, state = train_patch(crops, labels, TINY, rule, validate=validate, log=lines.append)
-    assert [(line["step"], line["score"]) for line in lines] == [(3, 0.5), (6, 0.7), (8, 0.6)]
+    assert [(line["step"], line["score"]) for line in lines] == [(0, 0.1), (3, 0.5), (6, 0.7), (8, 0.6)]
     assert lines == state.history
     assert (state.best, state.best_step) == (0.7, 6)
-    assert encoder.id == seen[1]
+    assert encoder.id == seen[2]
 
 
 def test_people_with_one_photograph_are_seen_twice_and_nobody_never() -> None:
