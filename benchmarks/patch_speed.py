@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from mmel.patch_settings import PatchConfig, PatchTrainConfig
+from mmel.vision_settings import PatchConfig, PatchTrainConfig
 from mmel.vision.patch_transformer import PatchEncoder, PatchTransformer
 from mmel.vision.train_patch import train_patch
 

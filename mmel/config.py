@@ -16,8 +16,8 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from mmel import schema
 from mmel.errors import ConfigError, did_you_mean
 from mmel.files import atomic_write
-from mmel.patch_settings import PatchConfig, PatchTrainConfig
 from mmel.schema import Names, Section, UserPath, as_tuple, read_yaml
+from mmel.vision_settings import AdapterConfig, PatchConfig, PatchTrainConfig
 
 Scorer = Literal[
     "prior", "surface", "context", "local_attention", "coreference", "link_coherence", "text_coherence",
@@ -179,6 +179,13 @@ class VisionConfig(Section):
         default="max", description="several pictures of an entity: the best one, their mean, or attention over them"
     )
     index: Literal["exact", "hnsw", "ivf-pq"] = Field(default="exact", description="search among entities")
+    adapter: Literal["none", "trained"] = Field(
+        default="none", description="the adapter of Sun et al. 2022 over the frozen encoder"
+    )
+    adapter_train: AdapterConfig = Field(default=AdapterConfig(), description="the adapters' training")
+    train_pictures: bool = Field(
+        default=False, description="labelled pictures of the training documents join the gallery of their entities"
+    )
     patch: PatchConfig = Field(default=PatchConfig(), description="the patch transformer")
     patch_train: PatchTrainConfig = Field(default=PatchTrainConfig(), description="its training")
 
@@ -191,8 +198,8 @@ class TrainConfig(Section):
     )
     optimizer: Literal["adam", "lbfgs"] = Field(
         default="adam",
-        description="lbfgs descends to the optimum of each minibatch: for model.combine=anchored, whose loss is convex, "
-        "with train.batch_pairs large enough for all documents",
+        description="lbfgs descends to the optimum of each minibatch: for model.combine=anchored, whose loss is "
+        "convex, with train.batch_pairs large enough for all documents",
     )
     learning_rate: float = Field(
         default=1e-4, gt=0, le=1, description="of Adam, until validation F1 reaches lower_at_f1"

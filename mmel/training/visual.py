@@ -16,8 +16,12 @@ from mmel.document import NIL, Document, Entity
 from mmel.errors import ConfigError, InputError
 from mmel.kb import KnowledgeBase
 from mmel.training.run import RunFolder
+from mmel.vision.adapter import Adapters
+from mmel.vision.gallery import entity_words
 from mmel.vision.linker import (
     PATCH,
+    PICTURES,
+    TEXTS,
     Side,
     VisualLinker,
     make_gallery,
@@ -25,10 +29,12 @@ from mmel.vision.linker import (
     needed_sides,
     region_encoder,
     region_reader,
+    text_tower,
 )
 from mmel.vision.patch_transformer import PatchEncoder
-from mmel.vision.regions import Region, RegionReader
+from mmel.vision.regions import Region, RegionEncoder, RegionFeatures, RegionReader
 from mmel.vision.tasks import Ranking, fusion_weight
+from mmel.vision.train_adapter import Epoch, Labelled, train_adapters
 from mmel.vision.train_patch import train_patch
 
 Say = Callable[[str], None]
@@ -37,15 +43,19 @@ _TEMPERATURES = np.geomspace(0.005, 0.5, 60)
 
 @dataclass(frozen=True)
 class Photographs:
-    """Pictures of known people for training: each region once.
+    """Pictures of known people for training: n regions, each once, of p people.
 
-    `people` `[n]` int64 says who is on it, by a number that two people never share; `profile` `[n]` bool whether it is
-    an entity's picture of the knowledge base rather than a mention's.
+    Attributes:
+        people: `[n]` int64 who is on it. profile: `[n]` bool whether it is an entity's picture of its knowledge base
+            rather than a mention's.
+        records: the p entities. source: `[p]` int64 which of the datasets each is of.
     """
 
     regions: tuple[Region, ...]
     people: np.ndarray
     profile: np.ndarray
+    records: tuple[Entity, ...]
+    source: np.ndarray
 
 
 def train_visual(
@@ -69,15 +79,23 @@ def train_visual(
     history: list[dict[str, Any]] = []
     if config.vision.encoder == PATCH:
         history = _train_patch(config, people, kb, dev, dataset.pictures, run, say)
+    regions, gold = _labelled([d for documents in dev.values() for d in documents], kb, dataset.pictures)
     sides = {}
     for name in needed_sides(config.vision):
         encoder = region_encoder(config, name, run.visual)
         gallery, skips = make_gallery(config, name, kb, dataset.pictures, encoder, None)
         skips.print()
         say(f"{name}: gallery of {len(gallery.entities):,} entities, {len(gallery.owners):,} rows")
-        sides[name] = Side(encoder, gallery, None)
-    linker = VisualLinker(config.vision, kb, sides.get("pictures"), sides.get("texts"))
-    regions, gold = _labelled([d for documents in dev.values() for d in documents], kb, dataset.pictures)
+        adapters = None
+        if config.vision.adapter == "trained":
+            queries = encoder.encode(regions)
+            validation = (Labelled(np.asarray(gallery.index.rows), gallery.owners), _found(queries, gold))
+            adapters = _train_adapters(config, name, people, encoder, validation, history.append, say)
+        further = _of_base(people, kb) if config.vision.train_pictures and name == PICTURES else []
+        if adapters is not None or further:
+            gallery, _ = make_gallery(config, name, kb, dataset.pictures, encoder, adapters, further)
+        sides[name] = Side(encoder, gallery, adapters)
+    linker = VisualLinker(config.vision, kb, sides.get(PICTURES), sides.get(TEXTS))
     if linker.pictures and linker.texts and config.vision.combination == "fused":
         linker.weight = fusion_weight(linker.pictures.view(regions)[0], linker.texts.view(regions)[0], gold)
     linker.temperature = fit_temperature(linker.rank(regions), gold)
@@ -116,6 +134,48 @@ def _train_patch(
     return state.history
 
 
+def _train_adapters(
+    config: Config,
+    side: str,
+    people: Photographs,
+    encoder: RegionEncoder,
+    validation: tuple[Labelled, Labelled],
+    log: Callable[[dict[str, Any]], None],
+    say: Say,
+) -> Adapters:
+    """Adapters of a side, trained on photographs of known people and their entities' pictures or texts."""
+    mentions = np.flatnonzero(~people.profile)
+    queries = _found(encoder.encode([people.regions[i] for i in mentions]), people.people[mentions])
+    if side == TEXTS:
+        tower = text_tower(config.vision, encoder)
+        texts = [entity_words(record, config.vision.text) for record in people.records]
+        entities = Labelled(tower.encode_text(texts), np.arange(len(texts)))
+    else:
+        rows = np.flatnonzero(people.profile)
+        entities = _found(encoder.encode([people.regions[i] for i in rows]), people.people[rows])
+    say(f"{side}: adapters learn from {len(queries.people):,} mentions and {len(entities.people):,} of entities")
+
+    def note(epoch: Epoch) -> None:
+        say(
+            f"  epoch {epoch.number}  loss {epoch.loss:.4f}  R@1 {100 * epoch.recall:.2f}  MRR@10 {100 * epoch.mrr:.2f}"
+        )
+        values = {"side": side, "epoch": epoch.number, "loss": epoch.loss, "recall": epoch.recall, "mrr": epoch.mrr}
+        log({key: None if value != value else value for key, value in values.items()})
+
+    return train_adapters(entities, queries, validation, config.vision.adapter_train, seed=config.seed, on_epoch=note)
+
+
+def _found(features: RegionFeatures, people: np.ndarray) -> Labelled:
+    return Labelled(features.vectors[features.found], people[features.found])
+
+
+def _of_base(people: Photographs, kb: KnowledgeBase) -> list[tuple[int, Region]]:
+    """The training documents' own photographs, with the index of their entities."""
+    own = np.flatnonzero(~people.profile & (people.source[people.people] == 0))
+    index = kb.indices([people.records[people.people[i]].id for i in own])
+    return [(int(entity), people.regions[i]) for entity, i in zip(index, own, strict=True)]
+
+
 class _Validation:
     """R@1 of a patch encoder on the validation mentions, against the base's pictures."""
 
@@ -147,18 +207,25 @@ def photographs(sources: Sequence[tuple[Dataset, Sequence[Document]]]) -> Photog
             nothing is learned of people who are only to be found.
     """
     rows: dict[Region, tuple[int, bool]] = {}
-    numbers: dict[tuple[int, str], int] = {}
+    records: list[Entity] = []
+    origin: list[int] = []
     for source, (dataset, documents) in enumerate(sources):
+        seen: dict[str, list[Region]] = {}
         for region, entity in zip(mention_regions(documents, dataset.pictures), _golds(documents), strict=True):
             if entity is not None and entity != NIL:
-                rows.setdefault(region, (numbers.setdefault((source, entity), len(numbers)), False))
+                seen.setdefault(entity, []).append(region)
         for record in dataset.entities():
-            person = numbers.get((source, record.id))
-            if person is not None:
+            for region in seen.get(record.id, ()):
+                rows.setdefault(region, (len(records), False))
+            if record.id in seen:
                 for region in _profiles(record, dataset.pictures):
-                    rows.setdefault(region, (person, True))
+                    rows.setdefault(region, (len(records), True))
+                records.append(record)
+                origin.append(source)
     people, profile = zip(*rows.values(), strict=True) if rows else ((), ())
-    return Photographs(tuple(rows), np.array(people, np.int64), np.array(profile, bool))
+    return Photographs(
+        tuple(rows), np.array(people, np.int64), np.array(profile, bool), tuple(records), np.array(origin, np.int64)
+    )
 
 
 def further_sources(config: Config) -> list[tuple[Dataset, list[Document]]]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mmel.patch_settings import AugmentConfig
+from mmel.vision_settings import AugmentConfig
 
 NO_CHANGE = AugmentConfig(flip=0, rotation=0, zoom=0, shift=0, gamma=0, light=0, tint=0, blur=0, hide=0)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from mmel.document import Entity
 from mmel.errors import ConfigError, InputError, SkipReport, did_you_mean
 from mmel.files import atomic_folder
 from mmel.kb import KnowledgeBase
@@ -241,6 +242,7 @@ def picture_gallery(
     root: str | Path,
     encoder: RegionSource,
     *,
+    further: Sequence[tuple[int, Region]] = (),
     pooling: str = "max",
     adapters: Adapters | None = None,
     on_batch: Callable[[int], None] | None = None,
@@ -252,12 +254,15 @@ def picture_gallery(
     Args:
         root: folder that the entities' `images` are relative to.
         encoder: of whole pictures, a RegionEncoder.
+        further: regions of pictures beside the base's own, each with the index of its entity.
         on_batch: told how many pictures were encoded. Others: see `build_gallery`.
     """
     owners, regions = [], []
     for number, entity in enumerate(kb):
         owners += [number] * len(entity.images)
         regions += [Region(Path(root) / image) for image in entity.images]
+    owners += [owner for owner, _ in further]
+    regions += [region for _, region in further]
     if not regions:
         raise InputError(
             f"no entity of '{kb.meta.name}' has a picture", field="images", remedy="build it with 'images'"
@@ -302,8 +307,7 @@ def text_gallery(
     vectors = np.empty((len(wanted), encoder.dim), np.float32)
     for start in progress(range(0, len(wanted), _TEXTS), "texts of entities"):
         part = wanted[start : start + _TEXTS]
-        texts = kb.titles(part) if text == "name" else [entity_text(entity) for entity in kb.entities(part)]
-        vectors[start : start + len(part)] = encoder.encode_text(texts)
+        vectors[start : start + len(part)] = encoder.encode_text([entity_words(e, text) for e in kb.entities(part)])
     return build_gallery(
         kb,
         wanted,
@@ -315,6 +319,11 @@ def text_gallery(
         index=index,
         parameters=parameters,
     )
+
+
+def entity_words(entity: Entity, text: str) -> str:
+    """What a text encoder reads of an entity; `text` is one of TEXTS."""
+    return entity.title if text == "name" else entity_text(entity)
 
 
 def _check_pooling(

@@ -25,7 +25,7 @@ from mmel.vision.tasks import Ranking, View, link
 
 PATCH = "patch-transformer"
 _FILE, _ADAPTERS, _GALLERY = "visual.json", "adapters.safetensors", "gallery"
-_PICTURES, _TEXTS = "pictures", "texts"
+PICTURES, TEXTS = "pictures", "texts"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class VisualLinker:
             gallery = folder / name / _GALLERY
             if state["kb_hash"] == kb.meta.content_hash:
                 opened = Gallery.open(gallery, adapted_id(regions.id, adapters), kb)
-            elif name == _PICTURES and pictures is None:
+            elif name == PICTURES and pictures is None:
                 raise InputError(
                     "was made of another knowledge base, and the folder of this one's pictures is not known",
                     file=gallery,
@@ -100,11 +100,11 @@ class VisualLinker:
             else:
                 opened, _ = make_gallery(config, name, kb, pictures, regions, adapters)
             sides[name] = Side(regions, opened, adapters)
-        return cls(vision, kb, sides.get(_PICTURES), sides.get(_TEXTS), state["temperature"], state["weight"])
+        return cls(vision, kb, sides.get(PICTURES), sides.get(TEXTS), state["temperature"], state["weight"])
 
     def save(self, folder: Path) -> None:
         """Write galleries, adapters and what was learned into `folder`, the small file that says so last."""
-        for name, side in ((_PICTURES, self.pictures), (_TEXTS, self.texts)):
+        for name, side in ((PICTURES, self.pictures), (TEXTS, self.texts)):
             if side is not None:
                 side.save(folder / name)
         state = {"kb_hash": self.kb.meta.content_hash, "temperature": self.temperature, "weight": self.weight}
@@ -130,17 +130,17 @@ class VisualLinker:
     def rank(self, regions: Sequence[Region]) -> Ranking:
         """The first `vision.candidates` entities of each region."""
         views = {}
-        for name, side in ((_PICTURES, self.pictures), (_TEXTS, self.texts)):
+        for name, side in ((PICTURES, self.pictures), (TEXTS, self.texts)):
             if side is not None and regions:
                 views[name], passed_over = side.view(regions)
-                if name == _PICTURES or self.pictures is None:
+                if name == PICTURES or self.pictures is None:
                     self._report(passed_over)
         if not views:
             return Ranking(np.empty((0, 1), np.int64), np.empty((0, 1)))
         return link(
             self.config.task,
-            pictures=views.get(_PICTURES),
-            texts=views.get(_TEXTS),
+            pictures=views.get(PICTURES),
+            texts=views.get(TEXTS),
             combination=self.config.combination,
             k=self.config.candidates,
             length=self.config.rerank,
@@ -186,7 +186,7 @@ def mention_regions(documents: Sequence[Document], pictures: Path | None) -> lis
 
 def needed_sides(vision: VisionConfig) -> tuple[str, ...]:
     """`pictures`, `texts` or both, as the task has it."""
-    return {"V2VEL": (_PICTURES,), "V2TEL": (_TEXTS,)}.get(vision.task, (_PICTURES, _TEXTS))
+    return {"V2VEL": (PICTURES,), "V2TEL": (TEXTS,)}.get(vision.task, (PICTURES, TEXTS))
 
 
 def region_encoder(config: Config, side: str, folder: Path) -> RegionEncoder:
@@ -208,7 +208,7 @@ def face_detector(vision: VisionConfig) -> FaceDetector | None:
 
 def image_encoder(vision: VisionConfig, side: str, folder: Path) -> ImageEncoder:
     """The encoder of a side: `vision.text_encoder` for texts where it is named, else `vision.encoder`."""
-    if side == _TEXTS and vision.text_encoder is not None:
+    if side == TEXTS and vision.text_encoder is not None:
         return make_image_encoder(vision.text_encoder, vision.text_weights, download=vision.download)
     if vision.encoder == PATCH:
         return PatchEncoder.load(folder)
@@ -222,18 +222,26 @@ def make_gallery(
     pictures: Path | None,
     regions: RegionEncoder,
     adapters: Adapters | None,
+    further: Sequence[tuple[int, Region]] = (),
 ) -> tuple[Gallery, SkipReport]:
-    """The gallery of a side over a knowledge base, and the pictures that gave nothing."""
+    """The gallery of a side over a knowledge base, with `further` pictures, and those that gave nothing."""
     vision = config.vision
-    if side == _TEXTS:
-        tower = regions.encoder
-        if not isinstance(tower, TextTower):
-            raise ConfigError(
-                f"vision.task={vision.task} compares with texts, and '{tower.id}' encodes none. "
-                "Remedy: vision.text_encoder=open-clip:MODEL/PRETRAINED"
-            )
+    if side == TEXTS:
+        tower = text_tower(vision, regions)
         with_picture = np.array([number for number, entity in enumerate(kb) if entity.images], np.int64)
         return text_gallery(kb, tower, vision.text, entities=with_picture, adapters=adapters), SkipReport()
     return picture_gallery(
-        kb, pictures or Path(), regions, pooling=vision.pooling, adapters=adapters, index=vision.index
-    )
+        kb, pictures or Path(), regions,
+        further=further, pooling=vision.pooling, adapters=adapters, index=vision.index,
+    )  # fmt: skip
+
+
+def text_tower(vision: VisionConfig, regions: RegionEncoder) -> TextTower:
+    """The text tower beside an image encoder; ConfigError where it has none."""
+    tower = regions.encoder
+    if not isinstance(tower, TextTower):
+        raise ConfigError(
+            f"vision.task={vision.task} compares with texts, and '{tower.id}' encodes none. "
+            "Remedy: vision.text_encoder=open-clip:MODEL/PRETRAINED"
+        )
+    return tower

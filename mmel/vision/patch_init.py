@@ -16,8 +16,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from mmel.patch_settings import PatchConfig
 from mmel.vision.patch_transformer import PatchTransformer, cut, normalise_pixels
+from mmel.vision_settings import PatchConfig
 
 _DIRECTIONS, _CORNERS = 8, 2
 _FAR = -8.0  # least logarithm of a window: a code of places can tell only so much

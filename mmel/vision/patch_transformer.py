@@ -19,9 +19,9 @@ from torch.nn import functional
 
 from mmel.encoders.images.base import pixel_rows
 from mmel.errors import InputError
-from mmel.patch_settings import PatchConfig
 from mmel.schema import validate
 from mmel.training.checkpoint import load_module, load_tensors, save_tensors
+from mmel.vision_settings import PatchConfig
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from mmel.errors import ConfigError, InputError, MmelError
-from mmel.patch_settings import PatchConfig, PatchTrainConfig
 from mmel.progress import progress
 from mmel.training.checkpoint import load_checkpoint, save_checkpoint
 from mmel.vision.augment import augment
 from mmel.vision.losses import Mining, contrastive_loss, distillation_loss, triplet_loss
 from mmel.vision.patch_init import initialise
 from mmel.vision.patch_transformer import PatchEncoder, PatchTransformer, grey
+from mmel.vision_settings import PatchConfig, PatchTrainConfig
 
 Validate = Callable[[PatchEncoder], float]
 _FLOOR = 0.02  # of the learning rate, at the end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.patch_speed import measure
-from mmel.patch_settings import PatchConfig
+from mmel.vision_settings import PatchConfig
 
 
 def test_every_rate_is_measured() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmel.patch_settings import AugmentConfig
 from mmel.vision.augment import NO_CHANGE, augment
+from mmel.vision_settings import AugmentConfig
 
 
 def crops(n: int = 6, side: int = 16, channels: int = 3) -> Tensor:

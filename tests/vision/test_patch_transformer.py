@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmel.errors import InputError
-from mmel.patch_settings import PatchConfig
 from mmel.training.checkpoint import save_tensors
 from mmel.vision.patch_transformer import (
     PatchEncoder,
@@ -22,6 +21,7 @@ from mmel.vision.patch_transformer import (
     normalise_pixels,
     sinusoids,
 )
+from mmel.vision_settings import PatchConfig
 
 TINY = PatchConfig(side=16, grid=4, dim=12, layers=2, heads=3, feed_forward=10)
 

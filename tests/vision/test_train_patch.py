@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from mmel.errors import ConfigError, InputError
 from mmel.evaluation.metrics import realistic_ranks, recall_at
-from mmel.patch_settings import AugmentConfig, PatchConfig, PatchTrainConfig
 from mmel.vision.augment import NO_CHANGE
 from mmel.vision.patch_init import gradient_filters, initialise
 from mmel.vision.patch_transformer import PatchEncoder, PatchTransformer
 from mmel.vision.train_patch import train_patch
+from mmel.vision_settings import AugmentConfig, PatchConfig, PatchTrainConfig
 
 TINY = PatchConfig(side=16, grid=4, dim=24, layers=2, heads=3, feed_forward=32)
 SHIFT = AugmentConfig.model_validate(NO_CHANGE.model_dump() | {"shift": 0.05, "light": 0.2})

@@ -1,4 +1,4 @@
-"""Settings of the patch transformer and its training, as `mmel.config` has them under `vision`."""
+"""Settings of what is trained to see, as `mmel.config` has them under `vision`."""
 
 from __future__ import annotations
 
@@ -84,3 +84,25 @@ class PatchTrainConfig(Section):
     )
     every: int = Field(default=250, ge=1, description="steps between validations, each with a checkpoint")
     augment: AugmentConfig = Field(default=AugmentConfig(), description="how far views are from their crops")
+
+
+class AdapterConfig(Section):
+    """How adapters are trained."""
+
+    shared: bool = Field(default=True, description="one adapter for mentions and entities, where both are pictures")
+    hidden: int | None = Field(default=None, ge=1, description="width between the layers; none: twice the encoder's")
+    start: Literal["within", "identity"] = Field(
+        default="within",
+        description="before training: within-class covariance normalisation (Hatch et al. 2006), or the encoder as is",
+    )
+    shrinkage: float = Field(
+        default=0.5, gt=0, le=1, description="share of the identity in the covariance that `within` normalises by"
+    )
+    epochs: int = Field(default=20, ge=0, description="most passes over the mentions; 0: keep the start")
+    learning_rate: float = Field(default=1e-4, gt=0, le=1, description="of AdamW, falling to 0 as a cosine")
+    weight_decay: float = Field(default=1e-2, ge=0, description="decoupled weight decay of AdamW")
+    temperature: float = Field(default=0.1, gt=0, description="of the contrastive loss")
+    batch: int = Field(default=256, ge=2, description="mentions of a step")
+    negatives: int = Field(default=20, ge=0, description="pictures of others mined for each mention, the most similar")
+    mine_every: int = Field(default=2, ge=1, description="epochs after which they are mined again")
+    patience: int = Field(default=5, ge=1, description="epochs without a better validation MRR@10 before stopping")
