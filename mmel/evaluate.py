@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLE = """
 python -m mmel.evaluate --model runs/sample-0 --dataset sample --split test
 python -m mmel.evaluate --model runs/aida-0 --dataset aida --root DATA/aida --split testa --json testa.json
+python -m mmel.evaluate --model runs/faces --dataset movies --root DATA/movies --split val --report val.html
 """
 
 
@@ -32,6 +33,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="write the scores as JSON (alone: to stdout)"
     )
+    parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page that shows each linked picture")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the linked documents as JSON lines")
     values = parser.parse_args(argv)
     from mmel.datasets import open_dataset
@@ -57,6 +59,12 @@ def main(argv: list[str]) -> int:
     result = evaluate(linked, dataset=dataset.name, split=values.split, protocol=protocol, seconds=seconds)
     if values.out:
         write_linked(values.out, linked)
+    if values.report:
+        from mmel.report.evaluation import write_report
+
+        title = f"{dataset.name} {values.split}: {values.model.resolve().name}"
+        lines = result.table().splitlines()
+        write_report(values.report, linked, kb, dataset.pictures, title=title, protocol=" · ".join(lines[:2]))
     if values.json == "-":
         print(json.dumps(result.to_dict(), indent=2))
     else:

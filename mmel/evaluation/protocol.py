@@ -268,7 +268,8 @@ def _rows(name: str, tally: Tally) -> list[str]:
         ranked = "  ".join(f"R@{k} {100 * recall_at(tally.score_ranks, k):.2f}" for k in RECALL_AT)
         mean = "  ".join(f"MRR@{k} {100 * mrr_at(tally.score_ranks, k):.2f}" for k in MRR_AT)
         first = ", ".join(f"{100 * recall_at(by_prior, k):.2f} in the first {k}" for k in CANDIDATES_AT)
-        lines += [f"{'  candidate recall':<24}{100 * every:>10.2f}   by prior {first}", f"  ranking: {ranked}  {mean}"]
+        note = f"   by prior {first}" if name == "text" else ""  # entities of a picture have no prior
+        lines += [f"{'  candidate recall':<24}{100 * every:>10.2f}{note}", f"  ranking: {ranked}  {mean}"]
     if tally.unlabelled:
         lines.append(f"  {tally.unlabelled:,} mentions without a label are not scored")
     return lines

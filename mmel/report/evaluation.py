@@ -1,0 +1,54 @@
+"""From an evaluation to its page: linked documents with gold labels, and what is to be shown of their entities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmel.document import LinkedDocument
+from mmel.errors import ConfigError
+from mmel.evaluation.metrics import realistic_ranks
+from mmel.kb import KnowledgeBase
+from mmel.report.visual import EntityCard, VisualResult, write_visual_report
+from mmel.vision.regions import Region
+
+
+def write_report(
+    path: Path, linked: Sequence[LinkedDocument], kb: KnowledgeBase, pictures: Path, *, title: str, protocol: str
+) -> None:
+    """Write the page of linked documents; ConfigError where none of them has a linked visual mention.
+
+    Args:
+        pictures: folder that the pictures of documents and entities are relative to.
+    """
+    results = visual_results(linked, pictures)
+    if not results:
+        raise ConfigError("--report shows linked pictures, and there is none. Remedy: a model with modalities=visual")
+
+    def cards(ids: Sequence[str]) -> Mapping[str, EntityCard]:
+        known = kb.indices(ids)
+        records = kb.entities(known[known >= 0])
+        return {
+            record.id: EntityCard(
+                record.id, record.title, record.description, pictures / record.images[0] if record.images else None
+            )
+            for record in records
+        }
+
+    write_visual_report(path, results, cards, title=title, protocol=protocol)
+
+
+def visual_results(linked: Sequence[LinkedDocument], pictures: Path) -> list[VisualResult]:
+    """One result a linked visual mention."""
+    results = []
+    for one in linked:
+        for mention, link in zip(one.document.visual_mentions, one.visual_links, strict=False):
+            names = [candidate.entity for candidate in link.candidates]
+            gold = names.index(mention.entity) if mention.entity in names else -1
+            scores = np.array([[candidate.score for candidate in link.candidates]])
+            rank = float(realistic_ranks(scores, np.array([gold]))[0]) if gold >= 0 else float("inf")
+            region = Region(pictures / mention.image, mention.box)
+            results.append(VisualResult(one.document.id, region, mention.entity, link.candidates, rank))
+    return results
