@@ -189,6 +189,12 @@ class VisionConfig(Section):
     patch: PatchConfig = Field(default=PatchConfig(), description="the patch transformer")
     patch_train: PatchTrainConfig = Field(default=PatchTrainConfig(), description="its training")
 
+    @field_validator("detector", "adapter", mode="before")
+    @classmethod
+    def _none_is_a_word(cls, value: object) -> object:
+        """Settings are read with `none` as null."""
+        return "none" if value is None else value
+
 
 class TrainConfig(Section):
     """How the parameters are found."""

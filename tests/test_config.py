@@ -194,3 +194,8 @@ def test_any_legal_value_survives_save_and_load(
 def test_config_needs_no_torch() -> None:
     code = "import sys, mmel.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_none_is_a_choice_of_detector_and_adapter() -> None:
+    config = load_config("movies-visual-face", ["vision.detector=none", "vision.adapter=none"])
+    assert (config.vision.detector, config.vision.adapter) == ("none", "none")
