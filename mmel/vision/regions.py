@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from mmel.detection.align import align_face
-from mmel.detection.faces import FaceDetector, choose_face
+from mmel.detection.faces import FaceDetector, Faces, choose_face, shrunk
 from mmel.detection.refine import refine_landmarks
 from mmel.document import Box
 from mmel.encoders.cache import Encoding, EncodingCache
@@ -27,6 +27,7 @@ UNREADABLE = "region cannot be read"
 NO_FACE, NO_FACE_CROPPED = "region without a face", "region without a face: its middle was taken"
 _ALIGNED = 112
 _STORED = 512  # results that are written to disk at a time
+_COARSE, _SURE = 160, 0.7  # pixels of the first look, and the confidence that makes it the last
 
 
 class Region(NamedTuple):
@@ -123,7 +124,7 @@ class RegionReader:
         if self.detector is None:
             pixels = picture.crop(box)
             return Seen(_middle(pixels, self.side) if self.square else pixels, 1.0, size)
-        faces = self.detector.detect([picture.crop(around)])[0].moved(1, around[:2])
+        faces = self._faces(self.detector, picture.crop(around)).moved(1, around[:2])
         chosen = choose_face(faces, box, picture.size)
         if chosen is not None:
             landmarks = faces.landmarks[chosen]
@@ -132,6 +133,15 @@ class RegionReader:
             face = align_face(picture, landmarks, self.side, self.face_margin)
             return Seen(face, float(faces.confidence[chosen]), float(faces.sizes[chosen]))
         return Seen(_middle(picture.crop(box), self.side), 0.0, size) if self.unaligned == "crop" else None
+
+    def _faces(self, detector: FaceDetector, view: Image) -> Faces:
+        """Faces of a view; where the landmarks are read again anyway, those of a small copy if it shows a sure one."""
+        if self.refine:
+            small, scale = shrunk(view, _COARSE)
+            faces = detector.detect([small])[0]
+            if scale == 1 or (len(faces) and faces.confidence[0] >= _SURE):
+                return faces.moved(1 / scale, (0, 0))
+        return detector.detect([view])[0]
 
 
 class RegionEncoder:
