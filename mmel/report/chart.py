@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from mmel.report.html import Html, element
 
-_WIDTH, _HEIGHT = 440, 250  # small enough that the text stays readable on a phone
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 22, 26, 42
+_WIDTH, _HEIGHT = 440, 260  # small enough that the text stays readable on a phone
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 26, 40, 42
 _MARKED = (1, 3, 5, 10, 30, 100, 300, 1000)
 
 
@@ -39,7 +39,7 @@ def recall_curve(recalls: Sequence[float]) -> Html:
         [_level(y(tick), f"{tick:.0%}") for tick in ticks],
         [_label(x(k), _HEIGHT - _BOTTOM + 18, f"{k}", "middle", "axis") for k in marked],
         _label((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 5, "k, entities looked at", "middle", "axis"),
-        _label(4, 14, "R@k", "start", "axis"),
+        _label(10, 18, "R@k", "start", "axis"),
         element("polyline", points=line, class_="line"),
         [_point(x(k), y(recalls[k - 1]), k, recalls[k - 1]) for k in marked],
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
@@ -65,7 +65,9 @@ def _level(height: float, text: str) -> Html:
 def _point(x: float, y: float, k: int, share: float) -> Html:
     text = f"{100 * share:.1f}"
     dot = element("circle", element("title", f"R@{k} = {text} %"), cx=x, cy=y, r=4.5, class_="dot")
-    return Html(dot + _label(x, y - 10, text, "middle", "value"))
+    # Above the first one are the labels of the axis, and the line rises beside it.
+    label = _label(x + 6, y + 16, text, "start", "value") if k == 1 else _label(x, y - 10, text, "middle", "value")
+    return Html(dot + label)
 
 
 def _label(x: float, y: float, text: str, anchor: str, kind: str) -> Html:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from mmel.errors import InputError, SkipReport
+from mmel.errors import InputError
 from mmel.parallel import map_ahead
 from mmel.pictures import crop, load_picture
 from mmel.progress import progress
 from mmel.report.html import Html, element
 from mmel.vision.regions import Region
 
-UNREADABLE = "picture of the report cannot be read"
 _QUALITY = 72
 # Around a box, so that one sees what the face belongs to; as far as a RegionEncoder looks unless told otherwise.
 _MARGIN = 0.25
@@ -24,11 +23,13 @@ _MARGIN = 0.25
 class Thumbnails:
     """Pictures by the regions that they show.
 
-    `classes`: CSS class of a region, None where it cannot be read. `css`: the rules of the classes.
+    `classes`: CSS class of a region, None where it cannot be read. `css`: the rules of the classes. `problems`: a line
+    for each region that cannot be read.
     """
 
-    classes: dict[Region, str | None] = field(default_factory=dict)
-    css: str = ""
+    classes: dict[Region, str | None]
+    css: str
+    problems: tuple[str, ...]
 
     def tile(self, region: Region | None, label: str) -> Html:
         """The picture of a region, or a placeholder that says why there is none; `label` says what it shows."""
@@ -39,14 +40,15 @@ class Thumbnails:
         return element("div", class_=f"picture {shown}", role="img", aria_label=label)
 
 
-def thumbnails(regions: Iterable[Region], skips: SkipReport, *, side: int = 96, workers: int = 2) -> Thumbnails:
+def thumbnails(regions: Iterable[Region], *, side: int = 112, workers: int = 2) -> Thumbnails:
     """JPEG pictures of at most `side` x `side` pixels, of regions with a margin around their boxes.
 
-    What cannot be read is counted in `skips`. Nothing of a file but its pixels gets into the page.
+    Nothing of a file but its pixels gets into them. workers: threads that read.
     """
     distinct = list(dict.fromkeys(regions))
     classes: dict[Region, str | None] = {}
     names: dict[bytes, str] = {}
+    problems = []
 
     def made(region: Region) -> bytes | InputError:
         try:
@@ -57,11 +59,12 @@ def thumbnails(regions: Iterable[Region], skips: SkipReport, *, side: int = 96, 
     done = progress(map_ahead(made, distinct, workers), "pictures of the report", len(distinct), "picture")
     for region, result in zip(distinct, done, strict=True):
         if isinstance(result, InputError):
-            skips.add(UNREADABLE, str(result))
+            problems.append(str(result))
             classes[region] = None
         else:
             classes[region] = names.setdefault(result, f"p{len(names)}")
-    return Thumbnails(classes, "\n".join(f".{name}{{background-image:{_url(data)}}}" for data, name in names.items()))
+    css = "\n".join(f".{name}{{background-image:{_url(data)}}}" for data, name in names.items())
+    return Thumbnails(classes, css, tuple(problems))
 
 
 def _jpeg(region: Region, side: int) -> bytes:

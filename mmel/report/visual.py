@@ -16,7 +16,7 @@ from mmel.files import atomic_write
 from mmel.report.chart import recall_curve
 from mmel.report.html import Html, element
 from mmel.report.page import Filter, Order, notes, page, tile, toolbar
-from mmel.report.pictures import UNREADABLE, Thumbnails, thumbnails
+from mmel.report.pictures import Thumbnails, thumbnails
 from mmel.vision.regions import Region
 
 State = Literal["wrong", "not-found", "nil", "unlabelled", "correct"]
@@ -36,6 +36,8 @@ _ORDERS = (
     Order("place", "as in the documents"),
 )
 _DEEPEST = 100  # of the R@k curve
+_LISTED = 20  # pictures that cannot be read
+_UNREADABLE = "picture of the report cannot be read"
 _LONGEST = 160  # characters of a description
 _READ = (
     "A card is a mention: on the left its region of a picture (with a quarter around its box), then the first entities "
@@ -105,16 +107,14 @@ def write_visual_report(
     wanted = list(dict.fromkeys(id for one in shown for id in one.ids(top)))
     known = entities(wanted) if callable(entities) else entities
     cards = {id: known.get(id) or EntityCard(id, id, "not in the knowledge base") for id in wanted}
-    unreadable = SkipReport()
     regions = [one.result.region for one in shown]
     regions += [Region(card.picture) for card in cards.values() if card.picture is not None]
-    pictures = thumbnails(regions, unreadable)
+    pictures = thumbnails(regions)
     header = [
         element("h1", title),
         element("p", protocol, class_="protocol"),
         _headline(judged),
-        notes("How to read this page", _READ),
-        _unread(unreadable),
+        _unread(pictures.problems),
         _toolbar(judged, len(shown)),
     ]
     view = _View(cards, pictures, top)
@@ -122,9 +122,8 @@ def write_visual_report(
     with atomic_write(path) as stream:
         stream.writelines(page(title, header, items, css=pictures.css))
     if skips is not None:
-        for reason, count in unreadable.counts.items():
-            for number in range(count):
-                skips.add(reason, unreadable.examples[reason][min(number, 4)])
+        for problem in pictures.problems:
+            skips.add(_UNREADABLE, problem)
 
 
 class _Judged:
@@ -184,14 +183,15 @@ def _headline(judged: Sequence[_Judged]) -> Html:
     tiles += [tile(f"R@{k}", f"{recall_at(ranks, k):.1%}") for k in (1, 3, 5, 10)]
     tiles += [tile("MRR@10", f"{mrr_at(ranks, 10):.1%}")]
     curve = recall_curve([recall_at(ranks, k) for k in range(1, deepest + 1)]) if deepest > 1 else None
-    return element("section", element("dl", tiles, class_="tiles"), curve, class_="headline", aria_label="Scores")
+    numbers = element("div", element("dl", tiles, class_="tiles"), notes("How to read this page", _READ))
+    return element("section", numbers, curve, class_="headline", aria_label="Scores")
 
 
-def _unread(unreadable: SkipReport) -> Html | None:
-    if not unreadable.counts:
+def _unread(problems: Sequence[str]) -> Html | None:
+    if not problems:
         return None
-    count = unreadable.counts[UNREADABLE]
-    return notes(f"{count:,} of the pictures on this page cannot be read", unreadable.examples[UNREADABLE])
+    more = [f"and {len(problems) - _LISTED:,} more"] if len(problems) > _LISTED else []
+    return notes(f"{len(problems):,} of the pictures on this page cannot be read", [*problems[:_LISTED], *more])
 
 
 def _toolbar(judged: Sequence[_Judged], shown: int) -> list[Html | None]:
@@ -215,7 +215,6 @@ class _View:
     top: int
 
     def card(self, worst: int, judged: _Judged) -> Html:
-        result = judged.result
         return element(
             "li",
             self._mention(judged),
@@ -223,7 +222,7 @@ class _View:
             class_=f"card {judged.state}",
             data_state=judged.state,
             data_worst=worst,
-            data_rank=result.rank if judged.state in ("wrong", "correct") else None,
+            data_rank=_rank(judged),
             data_margin=judged.margin,
             data_place=judged.place,
         )
@@ -238,8 +237,8 @@ class _View:
                 "div",
                 element("strong", _verdict(judged), class_="verdict"),
                 _margin_line(judged),
-                element("span", judged.result.document, class_="document", dir="auto"),
-                element("span", region.path.name, class_="file", dir="auto", title=str(region.path)),
+                element("span", "document ", element("bdi", judged.result.document), class_="document"),
+                element("span", region.path.name, class_="file", dir="auto"),
                 element("span", box, class_="file") if box else None,
                 class_="facts",
             ),
@@ -253,7 +252,7 @@ class _View:
             yield self._entity(one.entity, f"{place}", one.score, gold=one.entity == gold)
         if gold is None or gold == NIL or any(one.entity == gold for one in shown):
             return
-        behind = f"rank {judged.result.rank:g}" if math.isfinite(judged.result.rank) else "not found"
+        behind = f"{judged.result.rank:g}" if math.isfinite(judged.result.rank) else "not found"
         yield self._entity(gold, behind, judged.gold.score if judged.gold else None, gold=True, extra=True)
 
     def _entity(self, id: str, place: str, score: float | None, *, gold: bool, extra: bool = False) -> Html:
@@ -277,10 +276,16 @@ class _View:
         )
 
 
+def _rank(judged: _Judged) -> float | str | None:
+    """The gold's rank as scripts read numbers."""
+    if judged.state in ("nil", "unlabelled"):
+        return None
+    return judged.result.rank if math.isfinite(judged.result.rank) else "Infinity"
+
+
 def _verdict(judged: _Judged) -> str:
-    rank = f"{judged.result.rank:g}"
     if judged.state == "wrong":
-        return f"Error: gold at rank {rank}{'' if judged.result.rank.is_integer() else ' (tie)'}"
+        return f"Error · rank {judged.result.rank:g}{' (tie)' if judged.margin == 0 else ''}"
     if judged.state == "not-found":
         return "Gold not found" if judged.result.candidates else "Nothing found"
     if judged.state == "nil":
@@ -291,4 +296,6 @@ def _verdict(judged: _Judged) -> str:
 def _margin_line(judged: _Judged) -> Html | None:
     if judged.margin is None:
         return None
-    return element("span", f"margin {'≤ ' if judged.bounded else ''}{judged.margin:+.3f}", class_="margin")
+    return element(
+        "span", f"margin {'≤ ' if judged.bounded else ''}{judged.margin:+.3f}".replace("-", "−"), class_="margin"
+    )
