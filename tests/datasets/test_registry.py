@@ -8,7 +8,7 @@ from mmel.errors import ConfigError
 
 
 def test_names() -> None:
-    assert dataset_names() == ["ace2004", "aida", "aquaint", "cweb", "movies", "msnbc", "sample", "wiki"]
+    assert dataset_names() == ["ace2004", "aida", "aquaint", "cweb", "movies", "msnbc", "sample", "wiki", "wikiperson"]
 
 
 def test_an_unknown_name_says_what_was_meant() -> None:
