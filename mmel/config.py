@@ -188,6 +188,10 @@ class VisionConfig(Section):
     )
     patch: PatchConfig = Field(default=PatchConfig(), description="the patch transformer")
     patch_train: PatchTrainConfig = Field(default=PatchTrainConfig(), description="its training")
+    teacher: str | None = Field(
+        default=None, description="encoder whose vectors patch_train.loss=distil imitates, named as `encoder` is"
+    )
+    teacher_weights: UserPath | None = Field(default=None, description="file of the teacher's weights")
 
     @field_validator("detector", "adapter", mode="before")
     @classmethod

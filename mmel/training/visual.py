@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from mmel.config import Config
+from mmel.config import Config, VisionConfig
 from mmel.datasets import open_dataset
 from mmel.datasets.base import Dataset
 from mmel.document import NIL, Document, Entity
+from mmel.encoders.images import make_image_encoder
 from mmel.errors import ConfigError, InputError
 from mmel.kb import KnowledgeBase
 from mmel.training.run import RunFolder
@@ -38,6 +39,7 @@ from mmel.vision.train_adapter import Epoch, Labelled, train_adapters
 from mmel.vision.train_patch import train_patch
 
 Say = Callable[[str], None]
+_TAUGHT = 256  # crops that the teacher sees at a time
 _TEMPERATURES = np.geomspace(0.005, 0.5, 60)
 
 
@@ -116,16 +118,22 @@ def _train_patch(
     """Train the patch transformer and keep it in the run's folder; the history of its validations."""
     vision = config.vision
     reader = region_reader(vision, vision.patch.side)
-    crops, found, skips = reader.crops(people.regions)
+    distil = vision.patch_train.loss == "distil"
+    known = dict(zip(people.regions, people.people.tolist(), strict=True))
+    # A teacher says as much about pictures of people that nobody labelled.
+    unnamed = [r for entity in kb for r in _profiles(entity, pictures) if r not in known] if distil else []
+    crops, found, skips = reader.crops([*known, *unnamed])
     skips.print()
-    say(f"patch-transformer: {int(found.sum()):,} photographs of {len(np.unique(people.people[found])):,} people")
+    crops, labels = crops[found], np.array([*known.values(), *[-1] * len(unnamed)], np.int64)[found]
+    say(f"patch-transformer: {len(crops):,} photographs, {len(np.unique(labels[labels >= 0])):,} people with a label")
     validate = _Validation(config, kb, dev, pictures, reader)
     encoder, state = train_patch(
-        crops[found],
-        people.people[found],
+        crops,
+        labels,
         vision.patch,
         vision.patch_train,
         config.seed,
+        _targets(vision, crops) if distil else None,
         checkpoint=run.visual / "checkpoint.safetensors",
         validate=validate,
         log=lambda line: say("  ".join(f"{key} {value:.4g}" for key, value in line.items() if value is not None)),
@@ -174,6 +182,24 @@ def _of_base(people: Photographs, kb: KnowledgeBase) -> list[tuple[int, Region]]
     own = np.flatnonzero(~people.profile & (people.source[people.people] == 0))
     index = kb.indices([people.records[people.people[i]].id for i in own])
     return [(int(entity), people.regions[i]) for entity, i in zip(index, own, strict=True)]
+
+
+def _targets(vision: VisionConfig, crops: np.ndarray) -> np.ndarray:
+    """`[n, t]` float32 unit vectors of the teacher for crops, t the transformer's d or less.
+
+    Wider ones are projected on their first d principal directions, which keep most of every cosine.
+    """
+    from PIL import Image
+    from sklearn.decomposition import TruncatedSVD
+
+    if vision.teacher is None:
+        raise ConfigError("vision.patch_train.loss=distil needs vision.teacher. Remedy: vision.teacher=onnx-face")
+    teacher = make_image_encoder(vision.teacher, vision.teacher_weights, download=vision.download)
+    parts = (crops[start : start + _TAUGHT] for start in range(0, len(crops), _TAUGHT))
+    vectors = np.concatenate([teacher.encode([Image.fromarray(crop) for crop in part]) for part in parts])
+    if vectors.shape[1] > vision.patch.dim:
+        vectors = TruncatedSVD(vision.patch.dim, random_state=0).fit_transform(vectors)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 class _Validation:
