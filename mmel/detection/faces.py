@@ -47,12 +47,15 @@ def no_faces() -> Faces:
     return Faces(np.empty((0, 4), np.float32), np.empty((0, 5, 2), np.float32), np.empty(0, np.float32))
 
 
+def resized(picture: Image, side: int) -> tuple[Image, float]:
+    """The picture with its longer side of `side` pixels, and its scale."""
+    scale = side / max(picture.size)
+    return picture.resize((max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))), scale
+
+
 def shrunk(picture: Image, max_side: int) -> tuple[Image, float]:
     """The picture with its longer side at most `max_side` pixels, and its scale in (0, 1]."""
-    scale = max_side / max(picture.size)
-    if scale >= 1:
-        return picture, 1.0
-    return picture.resize((max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))), scale
+    return (picture, 1.0) if max(picture.size) <= max_side else resized(picture, max_side)
 
 
 class FaceDetector(Protocol):

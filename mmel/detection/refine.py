@@ -12,7 +12,7 @@ from mmel.detection.faces import FaceDetector
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_SIDE, _MARGIN = 192, 0.4  # of the view, pixels; around the template, a fraction of its side
+_SIDE, _MARGIN = 128, 0.25  # of the view, pixels; around the template, a fraction of its side
 _FAR = 0.15  # of the view's side: landmarks further from the template are another face's
 _MIRRORED = [1, 0, 2, 4, 3]  # left is right and right is left
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from mmel.detection.align import align_face
-from mmel.detection.faces import FaceDetector, Faces, choose_face, shrunk
+from mmel.detection.faces import FaceDetector, Faces, choose_face, resized
 from mmel.detection.refine import refine_landmarks
 from mmel.document import Box
 from mmel.encoders.cache import Encoding, EncodingCache
@@ -27,7 +27,7 @@ UNREADABLE = "region cannot be read"
 NO_FACE, NO_FACE_CROPPED = "region without a face", "region without a face: its middle was taken"
 _ALIGNED = 112
 _STORED = 512  # results that are written to disk at a time
-_COARSE, _SURE = 160, 0.7  # pixels of the first look, and the confidence that makes it the last
+_LOOK, _SURE = 160, 0.7  # pixels of the first look, and the confidence that makes it the last
 
 
 class Region(NamedTuple):
@@ -135,11 +135,14 @@ class RegionReader:
         return Seen(_middle(picture.crop(box), self.side), 0.0, size) if self.unaligned == "crop" else None
 
     def _faces(self, detector: FaceDetector, view: Image) -> Faces:
-        """Faces of a view; where the landmarks are read again anyway, those of a small copy if it shows a sure one."""
-        if self.refine:
-            small, scale = shrunk(view, _COARSE)
-            faces = detector.detect([small])[0]
-            if scale == 1 or (len(faces) and faces.confidence[0] >= _SURE):
+        """Faces of a view, which is enlarged where it is small: detectors miss most faces of a tiny picture.
+
+        Where landmarks are read again anyway, a large view is shrunk for a first look, the last if it shows a sure one.
+        """
+        if self.refine or max(view.size) < _LOOK:
+            looked, scale = resized(view, _LOOK)
+            faces = detector.detect([looked])[0]
+            if scale >= 1 or (len(faces) and faces.confidence[0] >= _SURE):
                 return faces.moved(1 / scale, (0, 0))
         return detector.detect([view])[0]
 
