@@ -217,8 +217,18 @@ def _results(seen: Tensor, parts: _Parts, dim: int, targets: Tensor | None, gene
     """What of `seen` [n, m] is added to a token: [m, dim], into its content and its unused numbers."""
     free = torch.cat([torch.arange(parts.content.stop), torch.arange(parts.edges.stop, dim)])
     rows = seen.double()
-    weight = _whitening(rows, len(free)) if targets is None else _ridge(rows, targets.double())
+    if targets is None:
+        weight = _whitening(rows, len(free))
+    else:
+        wanted = targets.double()
+        if wanted.shape[1] > len(free):  # as much of them as there is room for
+            wanted = wanted @ _whitening(wanted, len(free)).T
+        weight = _ridge(rows, wanted)
     result = (rows - rows.mean(0)) @ weight.T
+    if len(weight) > len(free):
+        # More targets than a token has room for: what of them varies most; the output map finds them again.
+        basis = torch.linalg.eigh(result.T @ result)[1][:, -len(free) :]
+        weight, result = basis.T @ weight, result @ basis
     weight = (weight * _RESULT / result.square().sum(1).mean().sqrt()).float()
     # A random rotation, so that no number of a token carries much more than another.
     turn = torch.linalg.qr(torch.randn(len(free), len(free), generator=generator))[0][: len(weight)]
