@@ -22,7 +22,15 @@ from mmel.schema import Section, as_tuple, read_yaml, validate
 
 HERE = Path(__file__).resolve().parent
 # Data roots by name, and where each lies in the folder $MMEL_DATA. Datasets without a root of their name share uiuc's.
-ROOTS = {"aida": "aida", "uiuc": "", "movies": "movies", "wikiperson": "wikiperson"}
+# `weights` holds the ONNX files of a face embedder and a detector.
+ROOTS = {
+    "aida": "aida",
+    "uiuc": "",
+    "movies": "movies",
+    "wikiperson": "wikiperson",
+    "newsfaces": "newsfaces",
+    "weights": "weights",
+}
 TRAIN_PLACES = frozenset({"seed", "run", *ROOTS})
 EVALUATE_PLACES = TRAIN_PLACES | {"dataset", "split", "root", "out"}
 

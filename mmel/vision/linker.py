@@ -161,8 +161,9 @@ class VisualLinker:
 
     def _links(self, ranking: Ranking) -> list[Link]:
         there = ranking.entities >= 0
-        shifted = np.where(there, ranking.scores - ranking.scores.max(1, keepdims=True), -np.inf)
-        weight = np.exp(np.where(there, shifted, -np.inf) / self.temperature)
+        scores = np.where(there, ranking.scores, -np.inf)
+        top = scores.max(1, keepdims=True, initial=-np.inf)
+        weight = np.exp((scores - np.where(np.isfinite(top), top, 0)) / self.temperature)
         probability = weight / np.maximum(weight.sum(1, keepdims=True), 1e-30)
         unique = np.unique(ranking.entities[there])
         names = dict(zip(unique.tolist(), self.kb.ids(unique), strict=True))

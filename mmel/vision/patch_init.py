@@ -217,13 +217,7 @@ def _results(seen: Tensor, parts: _Parts, dim: int, targets: Tensor | None, gene
     """What of `seen` [n, m] is added to a token: [m, dim], into its content and its unused numbers."""
     free = torch.cat([torch.arange(parts.content.stop), torch.arange(parts.edges.stop, dim)])
     rows = seen.double()
-    if targets is None:
-        weight = _whitening(rows, len(free))
-    else:
-        wanted = targets.double()
-        if wanted.shape[1] > len(free):  # as much of them as there is room for
-            wanted = wanted @ _whitening(wanted, len(free)).T
-        weight = _ridge(rows, wanted)
+    weight = _whitening(rows, len(free)) if targets is None else _ridge(rows, targets.double())
     result = (rows - rows.mean(0)) @ weight.T
     if len(weight) > len(free):
         # More targets than a token has room for: what of them varies most; the output map finds them again.
