@@ -36,7 +36,7 @@ SHARED, NEAR, SPREAD, SPECTRUM = 0.3, 0.8, 0.1, 80.0
 SEARCHED: dict[str, list[dict[str, int]]] = {
     "exact": [{}],
     "hnsw": [{"ef_search": length, "refine": refine} for length in (200, 300, 400) for refine in (2, 3)],
-    "ivf-pq": [{"probes": probes, "refine": refine} for probes in (16, 32, 64) for refine in (2, 5, 10)],
+    "ivf-pq": [{"probes": probes} for probes in (32, 64, 128, 256)],
 }
 """The settings of searching that each kind is measured with."""
 

@@ -216,8 +216,8 @@ def ivf_pq_parameters(rows: int, dim: int) -> dict[str, int]:
         "dims": dims,
         "lists": lists,
         "bytes": size,
-        "probes": max(1, lists // 32),
-        "refine": 5,
+        "probes": max(1, lists // 16),
+        "refine": 2,
         "sample": max(64 * lists, 20_000),
     }
 
@@ -278,7 +278,8 @@ def _build_ivf_pq(rows: np.ndarray, parameters: dict[str, int]) -> FaissIndex:
     # Turned at random, so that no byte stands for more of the variance than another.
     turn = np.linalg.qr(np.random.default_rng(1).standard_normal((dims, dims)))[0]
     cells = faiss.IndexIVFPQ(faiss.IndexFlatIP(dims), dims, lists, size, 8, faiss.METRIC_INNER_PRODUCT)
-    cells.cp.max_points_per_centroid = parameters["sample"]
+    for clustering in (cells.cp, cells.pq.cp):
+        clustering.min_points_per_centroid = 1  # below 39 it would write to stderr
     index = _projected(cells, turn @ _directions(rows, dims))
     index.train(_sample(rows, parameters["sample"]))
     _add(index, rows)
