@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmel.detection.faces import Faces, shrunk
-from mmel.errors import ConfigError, InputError, MissingDependencyError
+from mmel.errors import ConfigError, InputError
 from mmel.files import weights_digest
+from mmel.onnx import open_model
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_REMEDY = "give a YuNet .onnx file with inputs of free size, such as yunet_n_dynamic.onnx"
 _STRIDES = (8, 16, 32)
 _OUTPUTS = tuple(f"{part}_{stride}" for part in ("cls", "obj", "bbox", "kps") for stride in _STRIDES)
 _OVERLAP = 0.3  # intersection over union above which the less confident of two boxes is the same face
@@ -119,23 +121,11 @@ def non_maximum_suppression(boxes: np.ndarray, scores: np.ndarray, overlap: floa
 
 
 def _open(file: Path, threads: int) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError("onnxruntime", "face") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    remedy = "give a YuNet .onnx file with inputs of free size, such as yunet_n_dynamic.onnx"
-    try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own classes all derive from Exception alone
-        what = f"is no ONNX model that can be opened ({str(error).splitlines()[0]})"
-        raise InputError(what, file=file, field="weights", remedy=remedy) from error
+    session = open_model(file, threads, _REMEDY)
     inputs, outputs = session.get_inputs(), {output.name for output in session.get_outputs()}
     free = len(inputs) == 1 and len(inputs[0].shape) == 4 and not any(isinstance(n, int) for n in inputs[0].shape[2:])
     if not free or not outputs.issuperset(_OUTPUTS):
         shapes = ", ".join(f"{one.name} {one.shape}" for one in inputs)
         what = f"is the model of another architecture: it takes {shapes} and gives {', '.join(sorted(outputs))}"
-        raise InputError(what, file=file, field="weights", remedy=remedy)
+        raise InputError(what, file=file, field="weights", remedy=_REMEDY)
     return session

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmel.encoders.images.base import IMAGENET_MEAN, IMAGENET_STD, pixel_rows, reason, unit_rows
-from mmel.errors import ConfigError, InputError, MissingDependencyError, did_you_mean
+from mmel.errors import ConfigError, InputError, did_you_mean
 from mmel.files import weights_digest
+from mmel.onnx import open_model
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_REMEDY = "give the .onnx file of a face embedder; fetch it again if it is one"
 NORMALISATIONS = {
     "imagenet": (np.multiply(IMAGENET_MEAN, 255.0), np.multiply(IMAGENET_STD, 255.0)),
     "arcface": (np.full(3, 127.5), np.full(3, 127.5)),
@@ -56,7 +58,7 @@ class OnnxFaceEncoder:
         if threads < 1 or batch < 1:
             raise ConfigError(f"threads = {threads}, batch = {batch}: must be at least 1")
         digest = weights_digest(weights, sha256)
-        self._session = _open(Path(weights), threads)
+        self._session = open_model(Path(weights), threads, _REMEDY)
         self._input, self.size, self._batch = _input_of(self._session, Path(weights), batch)
         mean, deviation = NORMALISATIONS[normalisation]
         self._scale = (1 / deviation).astype(np.float32)[:, None, None]
@@ -94,25 +96,6 @@ class OnnxFaceEncoder:
         if found.ndim != 2 or len(found) != 1:
             raise _other_form(file, f"gives an output of shape {list(found.shape)} for one face, not [1, d]")
         return int(found.shape[1])
-
-
-def _open(file: Path, threads: int) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError("onnxruntime", "face") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own classes all derive from Exception alone
-        raise InputError(
-            f"is no ONNX model that can be opened ({reason(error)})",
-            file=file,
-            field="weights",
-            remedy="give the .onnx file of a face embedder; fetch it again if it is one",
-        ) from error
 
 
 def _input_of(session: Any, file: Path, batch: int) -> tuple[str, int, int]:
