@@ -67,11 +67,9 @@ class PatchTrainConfig(Section):
     clip_norm: float = Field(default=1.0, ge=0, description="largest norm of the gradient; 0: no limit")
     margin: float = Field(default=0.3, ge=0, description="margin of the triplet loss on cosines")
     mining: Literal["random", "semi-hard", "batch-hard"] = Field(
-        default="batch-hard", description="how triplets are chosen"
+        default="random", description="how triplets are chosen; the hardest make young networks collapse"
     )
-    easy_steps: int = Field(
-        default=0, ge=0, description="steps at first with semi-hard triplets: the hardest make young networks collapse"
-    )
+    easy_steps: int = Field(default=0, ge=0, description="steps at first with random triplets, whatever `mining` says")
     temperature: float = Field(default=0.1, gt=0, description="of the contrastive loss")
     similarity_weight: float = Field(default=0.0, ge=0, description="of cosines within a batch, in distillation")
     memory: int = Field(default=0, ge=0, description="vectors of earlier batches that are compared with, too")

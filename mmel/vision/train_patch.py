@@ -238,7 +238,7 @@ class _Run:
         if rule.loss == "contrastive":
             loss = contrastive_loss(vectors, labels, rule.temperature, extra, extra_labels)
         else:
-            mining: Mining = "semi-hard" if step < rule.easy_steps else rule.mining
+            mining: Mining = "random" if step < rule.easy_steps else rule.mining
             loss = triplet_loss(vectors, labels, rule.margin, mining, extra, extra_labels, generator)
         memory.add(vectors, labels)
         return loss
