@@ -13,6 +13,11 @@ Each index is built in one process and searched in another that maps its files, 
 that of searching, mapped pages included. `batch_ms` is the time of a query in batches, `one_ms` the median of single
 queries, `cpu_ms` the processor time of a query in batches over all threads, which says more on a busy machine. `recall`
 is the share of the exact first k that is found, `first` how often the first is right.
+
+Measured with one thread on two cores that ten other programs shared, processor time of a query for k = 100:
+exact, 120,000 rows: 2.7 ms. hnsw, 120,000 rows: 1.3 / 2.1 / 2.4 ms at a recall of 0.94 / 0.97 / 0.98 (`ef_search` 200,
+300, 400; the first right in 99.9 of 100). ivf-pq, 1,000,000 rows in half precision: 1.1 / 1.9 / 3.8 / 7.5 ms at a
+recall of 0.82 / 0.87 / 0.91 / 0.95, the first right in 0.97 / 0.98 / 0.99 / 1.00, with a peak of 1,180 MB.
 """
 
 from __future__ import annotations
