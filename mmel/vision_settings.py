@@ -96,10 +96,10 @@ class AdapterConfig(Section):
     shrinkage: float = Field(
         default=0.5, gt=0, le=1, description="share of the identity in the covariance that `within` normalises by"
     )
-    epochs: int = Field(default=20, ge=0, description="most passes over the mentions; 0: keep the start")
-    learning_rate: float = Field(default=1e-4, gt=0, le=1, description="of AdamW, falling to 0 as a cosine")
+    epochs: int = Field(default=10, ge=0, description="most passes over the mentions; 0: keep the start")
+    learning_rate: float = Field(default=3e-4, gt=0, le=1, description="of AdamW, falling to 0 as a cosine")
     weight_decay: float = Field(default=1e-2, ge=0, description="decoupled weight decay of AdamW")
-    temperature: float = Field(default=0.1, gt=0, description="of the contrastive loss")
+    temperature: float = Field(default=0.05, gt=0, description="of the contrastive loss")
     batch: int = Field(default=256, ge=2, description="mentions of a step")
     negatives: int = Field(default=20, ge=0, description="pictures of others mined for each mention, the most similar")
     mine_every: int = Field(default=2, ge=1, description="epochs after which they are mined again")
