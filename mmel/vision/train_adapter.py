@@ -184,7 +184,7 @@ def _epochs(
     mined = np.empty((count, 0), np.int64)
     for epoch in range(config.epochs):
         if config.negatives and epoch % config.mine_every == 0:
-            mined = mine(adapters, material, config.negatives)
+            mined = _mine(adapters, material, config.negatives)
         losses = []
         for batch in torch.randperm(count, generator=generator).split(config.batch):
             optimizer.zero_grad()
@@ -209,7 +209,7 @@ def _loss(adapters: Adapters, material: _Material, batch: Tensor, mined: np.ndar
     )
 
 
-def mine(adapters: Adapters, material: _Material, count: int) -> np.ndarray:
+def _mine(adapters: Adapters, material: _Material, count: int) -> np.ndarray:
     """`[n, <= count]` the pictures of others that are most similar to each mention, as the adapters are now."""
     index = build_index(adapters.adapt_entities(material.pictures.numpy()))
     own = max(map(len, material.of_label))
