@@ -79,7 +79,7 @@ def test_override_values_are_yaml(override: str, section: str, field: str, value
     ("override", "words"),
     [
         ("train.epoch=3", ["train.epoch", "Did you mean 'train.epochs'?"]),
-        ("epochs=3", ["epochs", "Did you mean 'train.epochs'?"]),
+        ("epochs=3", ["epochs", "Did you mean", "'train.epochs'"]),
         ("tran.epochs=3", ["tran", "Did you mean 'train'?"]),
         ("model.zzz=1", ["model.zzz", "Allowed: model.", "model.window"]),
         ("seed.x=1", ["'seed' is a setting"]),

@@ -407,7 +407,7 @@ def test_row_spread_is_the_sample_standard_deviation() -> None:
 def test_roots_come_from_the_environment_one_folder_or_by_name(tmp_path: Path) -> None:
     assert parse_roots([], {}) == {}
     everything = parse_roots([], {"MMEL_DATA": str(tmp_path)})
-    folders = {name: tmp_path / name for name in ("aida", "movies", "wikiperson")}
+    folders = {name: tmp_path / name for name in ("aida", "movies", "wikiperson", "newsfaces", "weights")}
     assert everything == {"uiuc": tmp_path, **folders}
     assert parse_roots(["aida=/x"], {"MMEL_DATA": str(tmp_path)}) == everything | {"aida": Path("/x")}
     assert parse_roots(["/y", "movies=/z"], {})["aida"] == Path("/y/aida")

@@ -404,7 +404,13 @@ def trained_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     def train(source: str | Path) -> tuple[Path, list[str]]:
         from mmel.training.session import train_linker
 
-        settings = [f"encoder.entities={source}", f"run={tmp_path / 'run'}", "data.limit=6", "train.epochs=1"]
+        settings = [
+            f"encoder.entities={source}",
+            f"run={tmp_path / 'run'}",
+            "data.limit=6",
+            "train.epochs=1",
+            "modalities=text",
+        ]
         said: list[str] = []
         train_linker(load_config("sample", settings), restart=True, say=said.append)
         return tmp_path / "run", said
