@@ -19,9 +19,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from mmel.vision_settings import PatchConfig, PatchTrainConfig
 from mmel.vision.patch_transformer import PatchEncoder, PatchTransformer
 from mmel.vision.train_patch import train_patch
+from mmel.vision_settings import PatchConfig, PatchTrainConfig
 
 _TEACHER, _STEPS = 128, 4
 

@@ -33,7 +33,9 @@ def test_a_surname_meets_its_full_name_halfway(tiny_kb: KnowledgeBase) -> None:
     assert priors[0] == pytest.approx({"C2": 0.9, "C4": 0.1})
 
 
-@pytest.mark.parametrize("marked", ["[Renn] slept.", "[Old Renn] is far. [Renn] slept.", "The [House of Renn] fell. [Renn] slept."])
+@pytest.mark.parametrize(
+    "marked", ["[Renn] slept.", "[Old Renn] is far. [Renn] slept.", "The [House of Renn] fell. [Renn] slept."]
+)
 def test_alone_or_beside_a_name_that_is_no_persons_nothing_changes(tiny_kb: KnowledgeBase, marked: str) -> None:
     priors, _ = shared(tiny_kb, marked)
     assert priors[-1] == pytest.approx({"C4": 0.6, "C2": 0.3, "T1": 0.1})
