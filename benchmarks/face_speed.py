@@ -8,6 +8,10 @@ for better ones. `mtcnn` is facenet-pytorch's MTCNN and InceptionResnetV1 (rando
 the time is the same) in the same `RegionEncoder`. The pictures are brought to --side pixels and written as JPEG first.
 Each repeat runs all of them, so that `ratio`, of plain's seconds to mmel's, compares neighbours in time; where other
 programs use the cores, milliseconds of CPU a picture say more than pictures a second.
+
+Measured on two cores that other programs used as well, 128 pictures of 224 pixels: plain 35 pictures a second and 51 ms
+of CPU a picture (44 and 22 ms with --cores 1), mmel 86 and 19 ms, refined 69 and 23 ms; MTCNN 1.2 and 216 ms. Of
+mmel's CPU time the embedder takes three quarters, the detector a sixth.
 """
 
 from __future__ import annotations

@@ -8,6 +8,11 @@ called by each `imdb`. Every face is given the person of the `movies` knowledge 
 at which 95 in 100 names are right on one half of the posters; the other half is named with it, and the halves change
 places. `billed` are names of the label. The labels do not name everyone on a poster, so `right` also counts whom the
 knowledge base credits in a film of the poster's title, where it has one.
+
+Measured on 149 posters of 182 x 268 pixels: 480 faces on 137 of them, 241 of at least 20 pixels; the nearest of 2,791
+persons is a billed actor 35 times (of 183), right 43 times. The 8 surest names are right, but the next that count as
+wrong are actors of the film whom neither label nor knowledge base lists, so that the halves' thresholds (0.676, 0.565)
+leave 1 name.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ from mmel.formats.jsonl import read_entities
 from mmel.vision.regions import Region, RegionEncoder
 
 PRECISION = 0.95
+LEAST = 20  # pixels of a face that is named: smaller ones are blurs, and a blur in the gallery is like all of them
 
 
 class Name(NamedTuple):
@@ -104,7 +110,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     gallery = regions.encode([Region(arguments.movies / person.images[0]) for person in people])
     cosines = np.nan_to_num(faces.vectors @ gallery.vectors.T, nan=-1.0)
     cast, best = credited(entities), dict[tuple[str, str], float]()
-    for (poster, _), row in zip(wanted, cosines, strict=True):
+    for (poster, _), row, size in zip(wanted, cosines, faces.size, strict=True):
+        if size < LEAST:
+            continue
         key = (poster, people[int(row.argmax())].title)
         best[key] = max(best.get(key, -1.0), float(row.max()))
     names = [
@@ -116,6 +124,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "with_faces": sum(map(bool, found)),
         "faces": len(wanted),
         "encoded": int(faces.found.sum()),
+        "large_enough": int((faces.size >= LEAST).sum()),
         "gallery": len(people),
         **summary(names, posters, labels),
     }
