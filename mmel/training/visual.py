@@ -35,7 +35,7 @@ from mmel.vision.linker import (
 from mmel.vision.patch_transformer import PatchEncoder
 from mmel.vision.regions import Region, RegionEncoder, RegionFeatures, RegionReader
 from mmel.vision.tasks import Ranking, fusion_weight
-from mmel.vision.train_adapter import Epoch, Labelled, train_adapters
+from mmel.vision.train_adapter import Epoch, Labelled, fit_pooling, train_adapters
 from mmel.vision.train_patch import train_patch
 
 Say = Callable[[str], None]
@@ -85,7 +85,9 @@ def train_visual(
     sides = {}
     for name in needed_sides(config.vision):
         encoder = region_encoder(config, name, run.visual)
-        gallery, skips = make_gallery(config, name, kb, dataset.pictures, encoder, None)
+        # Adapters are chosen by the best picture of an entity; what pools pictures is learned after them.
+        pooling = "max" if config.vision.adapter == "trained" else None
+        gallery, skips = make_gallery(config, name, kb, dataset.pictures, encoder, None, pooling=pooling)
         skips.print()
         say(f"{name}: gallery of {len(gallery.entities):,} entities, {len(gallery.owners):,} rows")
         adapters = None
@@ -170,7 +172,16 @@ def _train_adapters(
         values = {"side": side, "epoch": epoch.number, "loss": epoch.loss, "recall": epoch.recall, "mrr": epoch.mrr}
         log({key: None if value != value else value for key, value in values.items()})
 
-    return train_adapters(entities, queries, validation, config.vision.adapter_train, seed=config.seed, on_epoch=note)
+    adapters = train_adapters(
+        entities, queries, validation, config.vision.adapter_train, seed=config.seed, on_epoch=note
+    )
+    if side == PICTURES and config.vision.pooling == "learned":
+        every = encoder.encode(people.regions)
+        found = every.found
+        fit_pooling(
+            adapters, _found(every, people.people), every.confidence[found], every.size[found], seed=config.seed
+        )
+    return adapters
 
 
 def _found(features: RegionFeatures, people: np.ndarray) -> Labelled:

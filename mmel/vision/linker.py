@@ -224,8 +224,12 @@ def make_gallery(
     regions: RegionEncoder,
     adapters: Adapters | None,
     further: Sequence[tuple[int, Region]] = (),
+    pooling: str | None = None,
 ) -> tuple[Gallery, SkipReport]:
-    """The gallery of a side over a knowledge base, with `further` pictures, and those that gave nothing."""
+    """The gallery of a side over a knowledge base, with `further` pictures, and those that gave nothing.
+
+    pooling: instead of `vision.pooling`.
+    """
     vision = config.vision
     if side == TEXTS:
         tower = text_tower(vision, regions)
@@ -233,7 +237,7 @@ def make_gallery(
         return text_gallery(kb, tower, vision.text, entities=with_picture, adapters=adapters), SkipReport()
     return picture_gallery(
         kb, pictures or Path(), regions,
-        further=further, pooling=vision.pooling, adapters=adapters, index=vision.index,
+        further=further, pooling=pooling or vision.pooling, adapters=adapters, index=vision.index,
     )  # fmt: skip
 
 

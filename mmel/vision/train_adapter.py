@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mmel.errors import InputError
 from mmel.evaluation.metrics import mrr_at, realistic_ranks, recall_at
@@ -152,6 +153,53 @@ def ranks_of(adapters: Adapters | None, gallery: Labelled, queries: Labelled) ->
     place = np.searchsorted(people, queries.people)
     known = people[np.minimum(place, len(people) - 1)] == queries.people
     return np.asarray(realistic_ranks(scores, np.where(known, place, -1)))
+
+
+def fit_pooling(
+    adapters: Adapters,
+    faces: Labelled,
+    confidence: np.ndarray,
+    size: np.ndarray,
+    *,
+    temperature: float = 0.05,
+    steps: int = 100,
+    seed: int = 0,
+) -> None:
+    """Learn in place what `adapters.pooling` trusts, the adapters themselves as they are.
+
+    At each step one picture of each person is drawn and is to be found among the pooled others of all people.
+
+    Args:
+        faces: all pictures of known people, profiles and mentions; only people with several have a part.
+        confidence, size: `[n]` of the faces, as in RegionFeatures.
+
+    Raises:
+        InputError where parts do not fit, or nobody has three pictures, so that there is nothing to weigh.
+    """
+    _check("faces", faces, adapters.config["dim"])
+    owner, counts = np.unique(faces.people, return_inverse=True, return_counts=True)[1:]
+    if not len(owner) == len(confidence) == len(size) or counts.max() < 3:
+        raise InputError(
+            f"{len(owner)} vectors, {len(confidence)} confidences and {len(size)} sizes; a person has at most "
+            f"{counts.max()} pictures",
+            field="faces",
+            remedy="give one of each a picture, and three pictures of somebody; or use pooling = max",
+        )
+    several = np.flatnonzero(counts[owner] > 1)
+    owner = np.unique(owner[several], return_inverse=True)[1]
+    queries = torch.from_numpy(adapters.adapt_mentions(faces.vectors[several]))
+    entities = torch.from_numpy(adapters.adapt_entities(faces.vectors[several]))
+    quality = [torch.from_numpy(np.array(one[several], np.float32)) for one in (confidence, size)]
+    random, optimizer = np.random.default_rng(seed), torch.optim.Adam(adapters.pooling.parameters(), 0.1)
+    for _ in range(steps):
+        order = np.lexsort((random.random(len(owner)), owner))
+        last = np.diff(owner[order], append=-1) != 0
+        asked, rest = order[last], order[~last]
+        pooled = adapters.pooling(entities[rest], torch.from_numpy(owner[rest]), *(one[rest] for one in quality))
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(queries[asked] @ pooled.T / temperature, torch.arange(len(asked)))
+        loss.backward()
+        optimizer.step()
 
 
 class _Material(NamedTuple):

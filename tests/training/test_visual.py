@@ -146,6 +146,20 @@ def test_adapters_and_training_pictures(world: Path, tmp_path: Path, documents: 
     assert all(one.visual_links for one in linker.link(documents, world) if one.document.visual_mentions)
 
 
+def test_pooling_is_learned_after_the_adapters(world: Path, tmp_path: Path) -> None:
+    trained(
+        settings(
+            world, tmp_path / "run", "vision.patch_train.steps=0", "vision.adapter=trained",
+            "vision.adapter_train.epochs=0", "vision.train_pictures=true", "vision.pooling=learned",
+        )
+    )  # fmt: skip
+    linker = Linker.from_pretrained(tmp_path / "run")
+    assert linker.visual is not None and linker.visual.pictures is not None
+    side = linker.visual.pictures
+    assert side.adapters is not None and bool((side.adapters.pooling.weights != 0).any())
+    assert len(side.gallery.owners) == len(side.gallery.entities)
+
+
 def test_distillation_learns_from_everybody(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Teacher:
         def encode(self, pictures: list[object]) -> np.ndarray:

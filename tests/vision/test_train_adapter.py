@@ -14,6 +14,7 @@ from mmel.vision.adapter import Adapters, ResidualAdapter
 from mmel.vision.train_adapter import (
     Epoch,
     Labelled,
+    fit_pooling,
     normalising_map,
     ranks_of,
     set_linear,
@@ -121,6 +122,24 @@ def test_mined_pictures_are_the_most_similar_of_others() -> None:
     scores[mentions.people[:, None] == pictures.people] = -9
     np.testing.assert_array_equal(found, np.argsort(-scores, axis=1)[:, :3])
     assert module._mine(Adapters(4), material, 20).shape[1] <= 6
+
+
+def test_pooling_learns_which_pictures_to_trust() -> None:
+    random, people = np.random.default_rng(2), np.repeat(np.arange(60), 4)
+    clear = unit(60, _DIM, 3)[people] + 0.15 * random.standard_normal((240, _DIM))
+    blurred = np.arange(240) % 4 == 0
+    vectors = np.where(blurred[:, None], unit(240, _DIM, 5), clear / np.linalg.norm(clear, axis=1, keepdims=True))
+    given = Labelled(vectors.astype(np.float32), people)
+    confidence, size = np.where(blurred, 0.1, 0.9), random.uniform(60, 200, 240)
+    one, other = Adapters(_DIM), Adapters(_DIM)
+    for adapters in (one, other):
+        fit_pooling(adapters, given, confidence, size, steps=30)
+    assert one.pooling.weights[1].item() > 0.5
+    torch.testing.assert_close(one.pooling.weights, other.pooling.weights, rtol=0, atol=0)
+    with pytest.raises(InputError, match="a person has at most 2 pictures. Remedy"):
+        fit_pooling(one, Labelled(*faces(5, 2, seed=0)), confidence[:10], size[:10])
+    with pytest.raises(InputError, match="240 vectors, 240 confidences and 3 sizes"):
+        fit_pooling(one, given, confidence, size[:3])
 
 
 def test_ranks_by_the_best_picture_of_each_person() -> None:
