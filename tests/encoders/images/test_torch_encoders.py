@@ -116,6 +116,7 @@ def test_a_checkpoint_of_something_else(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["vggface2", "casia-webface"])
 def test_named_weights_are_not_fetched_unasked(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("facenet_pytorch")  # and torchvision with it
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *a, **k: pytest.fail("a download"))
     with pytest.raises(ConfigError, match=r"nothing is downloaded unasked. Remedy: .*no checksum: give one as sha256"):
@@ -125,6 +126,7 @@ def test_named_weights_are_not_fetched_unasked(name: str, tmp_path: Path, monkey
 
 
 def test_named_weights_are_fetched_where_asked_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torchvision")
     fetched = []
 
     def fetch(url: str, path: str, hash_prefix: str | None, progress: bool) -> None:
