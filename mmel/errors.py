@@ -82,6 +82,13 @@ class SkipReport:
             kept = self.examples.setdefault(reason, [])
             kept += details[: self._keep - len(kept)]
 
+    def only(self, reason: str) -> SkipReport:
+        """What was counted under one reason."""
+        part = SkipReport(self._keep)
+        if reason in self.counts:
+            part.counts[reason], part.examples[reason] = self.counts[reason], list(self.examples[reason])
+        return part
+
     @property
     def exit_code(self) -> int:
         return 1 if self.counts else 0

@@ -63,8 +63,7 @@ def main(argv: list[str]) -> int:
         from mmel.report.evaluation import write_report
 
         title = f"{dataset.name} {values.split}: {values.model.resolve().name}"
-        lines = result.table().splitlines()
-        write_report(values.report, linked, kb, dataset.pictures, title=title, protocol=" · ".join(lines[:2]))
+        write_report(values.report, linked, kb, dataset.pictures, title=title, protocol=" · ".join(result.heading()))
     if values.json == "-":
         print(json.dumps(result.to_dict(), indent=2))
     else:

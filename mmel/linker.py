@@ -64,7 +64,7 @@ class Linker:
 
     @property
     def skips(self) -> SkipReport:
-        """What was passed over while linking: pictures that could not be read, regions without a face."""
+        """What was passed over while linking: regions whose picture could not be read."""
         return self.visual.skips if self.visual else SkipReport()
 
     @property

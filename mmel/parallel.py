@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mmel.errors import ConfigError
+from mmel.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +60,20 @@ def map_ahead(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def tried_ahead(
+    function: Callable[[Batch], Result], items: Iterable[Batch], workers: int, ahead: int | None = None
+) -> Generator[Result | InputError, None, None]:
+    """As `map_ahead`; an InputError is given in the place of what raised it, for the consumer to count or raise."""
+
+    def tried(item: Batch) -> Result | InputError:
+        try:
+            return function(item)
+        except InputError as error:
+            return error
+
+    return map_ahead(tried, items, workers, ahead)
 
 
 def score_batches(

@@ -8,8 +8,8 @@ from pathlib import Path
 from mmel.detection.faces import FaceDetector, Faces
 from mmel.document import VisualMention
 from mmel.errors import InputError, SkipReport
-from mmel.parallel import map_ahead
-from mmel.pictures import MAX_PIXELS, load_picture
+from mmel.parallel import tried_ahead
+from mmel.pictures import MAX_PIXELS, UNREADABLE, load_picture
 
 
 def detect_mentions(
@@ -34,16 +34,17 @@ def detect_mentions(
     """
 
     def detect(image: str) -> tuple[VisualMention, ...]:
-        try:
-            picture = load_picture(Path(root) / image, max_pixels)
-        except InputError as error:
-            if skips is None:
-                raise
-            skips.add("picture cannot be read", str(error))
-            return ()
+        picture = load_picture(Path(root) / image, max_pixels)
         return tuple(_mentions(image, detector.detect([picture])[0], picture.size, threshold, least))
 
-    return map_ahead(detect, images, workers)
+    for mentions in tried_ahead(detect, images, workers):
+        if not isinstance(mentions, InputError):
+            yield mentions
+        elif skips is None:
+            raise mentions
+        else:
+            skips.add(UNREADABLE, str(mentions))
+            yield ()
 
 
 def _mentions(

@@ -12,7 +12,7 @@ from mmel.detection.faces import FaceDetector
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_SIDE, _MARGIN = 128, 0.25  # of the view, pixels; around the template, a fraction of its side
+VIEW_SIDE, _MARGIN = 128, 0.25  # of the view, pixels; around the template, a fraction of its side
 _FAR = 0.15  # of the view's side: landmarks further from the template are another face's
 _MIRRORED = [1, 0, 2, 4, 3]  # left is right and right is left
 
@@ -26,18 +26,18 @@ def refine_landmarks(picture: Image, landmarks: np.ndarray, detector: FaceDetect
     """
     from PIL import ImageOps
 
-    aim = template(_SIDE, _MARGIN)
+    aim = template(VIEW_SIDE, _MARGIN)
     matrix = similarity_transform(landmarks, aim)
-    view = warp(picture, matrix, _SIDE)
+    view = warp(picture, matrix, VIEW_SIDE)
     found = []
     for faces, mirrored in zip(detector.detect([view, ImageOps.mirror(view)]), (False, True), strict=True):
         if not len(faces):
             continue
         points = faces.landmarks
         if mirrored:
-            points = (points * (-1, 1) + (_SIDE, 0))[:, _MIRRORED]
+            points = (points * (-1, 1) + (VIEW_SIDE, 0))[:, _MIRRORED]
         away = np.abs(points - aim).max(axis=(1, 2))
-        if away.min() < _FAR * _SIDE:
+        if away.min() < _FAR * VIEW_SIDE:
             found.append(points[np.argmin(away)])
     if not found:
         return np.asarray(landmarks, np.float32)

@@ -97,6 +97,14 @@ def realistic_ranks(values: ArrayLike, gold: ArrayLike) -> Floats:
     return np.where(gold >= 0, (optimistic + pessimistic) / 2, np.inf)
 
 
+def link_ranks(gold: str, link: Link) -> tuple[float, float]:
+    """Realistic ranks of an entity among a link's candidates, by score and by prior; infinite where it is not there."""
+    place = next((i for i, candidate in enumerate(link.candidates) if candidate.entity == gold), -1)
+    values = [[candidate.score, candidate.prior] for candidate in link.candidates]
+    by_score, by_prior = realistic_ranks(np.array(values, dtype=np.float64).reshape(-1, 2).T, [place, place])
+    return float(by_score), float(by_prior)
+
+
 def recall_at(ranks: ArrayLike, k: float) -> float:
     """Share of ranks at most `k` (R@k, also called Hits@k); 0 where there is no rank."""
     ranks = np.asarray(ranks, dtype=np.float64)
@@ -157,12 +165,9 @@ class TallyBuilder:
     def _add_ranks(self, entity: str, link: Link) -> None:
         if link.entity != NIL and not link.candidates:
             self._listed = False
-        place = next((i for i, candidate in enumerate(link.candidates) if candidate.entity == entity), -1)
-        values = [[candidate.score, candidate.prior] for candidate in link.candidates]
-        columns = np.array(values, dtype=np.float64).reshape(-1, 2).T
-        by_score, by_prior = realistic_ranks(columns, [place, place])
-        self._score_ranks.append(float(by_score))
-        self._prior_ranks.append(float(by_prior))
+        by_score, by_prior = link_ranks(entity, link)
+        self._score_ranks.append(by_score)
+        self._prior_ranks.append(by_prior)
 
     def tally(self) -> Tally:
         """What was added up so far."""

@@ -84,16 +84,20 @@ class EvaluationResult:
             json.dump(self.to_dict(), stream, indent=2, ensure_ascii=False, allow_nan=False)
             stream.write("\n")
 
-    def table(self) -> str:
-        """Protocol, counts and scores in per cent, for people."""
+    def heading(self) -> list[str]:
+        """What was evaluated and under which protocol, for people."""
         protocol = self.protocol
         rate = self.documents_per_second
-        lines = [
+        return [
             f"{self.dataset} {self.split}: {len(self.document_ids):,} documents, "
             f"{self.seconds:.2f} s{'' if rate is None else f', {rate:,.1f} documents/s'}",
             f"protocol: candidates {protocol.candidates}, gold {'' if protocol.gold_injected else 'not '}injected, "
             f"NIL {protocol.nil}, missing images {protocol.missing_images}",
         ]
+
+    def table(self) -> str:
+        """Protocol, counts and scores in per cent, for people."""
+        lines = self.heading()
         if self.text is not None:
             lines += _rows("text", self.text)
         if self.visual is not None:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmel.errors import InputError, SkipReport
-from mmel.parallel import map_ahead
+from mmel.parallel import tried_ahead
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+UNREADABLE = "picture cannot be read"
 # Below the size at which Pillow itself warns; 240 MB as RGB.
 MAX_PIXELS = 80_000_000
 _ALPHA = {"RGBA", "RGBa", "LA", "La", "PA"}
@@ -90,19 +92,14 @@ def read_pictures(
     counted there and passed over (policy "skip").
     """
 
-    def read(path: str | Path) -> Image | InputError:
-        try:
-            return load_picture(path, max_pixels)
-        except InputError as error:
-            if skips is None:
-                raise
-            return error
-
-    for position, picture in enumerate(map_ahead(read, paths, workers, 4 * workers)):
+    read = partial(load_picture, max_pixels=max_pixels)
+    for position, picture in enumerate(tried_ahead(read, paths, workers, 4 * workers)):
         if not isinstance(picture, InputError):
             yield position, picture
-        elif skips is not None:
-            skips.add("picture cannot be read", str(picture))
+        elif skips is None:
+            raise picture
+        else:
+            skips.add(UNREADABLE, str(picture))
 
 
 def _check_size(image: Image, path: str | Path, max_pixels: int) -> None:

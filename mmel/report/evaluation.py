@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from mmel.document import LinkedDocument
 from mmel.errors import ConfigError
-from mmel.evaluation.metrics import realistic_ranks
+from mmel.evaluation.metrics import link_ranks
 from mmel.kb import KnowledgeBase
 from mmel.report.visual import EntityCard, VisualResult, write_visual_report
 from mmel.vision.regions import Region
@@ -45,10 +43,7 @@ def visual_results(linked: Sequence[LinkedDocument], pictures: Path) -> list[Vis
     results = []
     for one in linked:
         for mention, link in zip(one.document.visual_mentions, one.visual_links, strict=False):
-            names = [candidate.entity for candidate in link.candidates]
-            gold = names.index(mention.entity) if mention.entity in names else -1
-            scores = np.array([[candidate.score for candidate in link.candidates]])
-            rank = float(realistic_ranks(scores, np.array([gold]))[0]) if gold >= 0 else float("inf")
+            rank = link_ranks(mention.entity, link)[0] if mention.entity is not None else float("inf")
             region = Region(pictures / mention.image, mention.box)
             results.append(VisualResult(one.document.id, region, mention.entity, link.candidates, rank))
     return results

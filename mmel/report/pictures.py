@@ -6,9 +6,10 @@ import base64
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from mmel.errors import InputError
-from mmel.parallel import map_ahead
+from mmel.parallel import tried_ahead
 from mmel.pictures import crop, load_picture
 from mmel.progress import progress
 from mmel.report.html import Html, element
@@ -50,13 +51,9 @@ def thumbnails(regions: Iterable[Region], *, side: int = 112, workers: int = 2) 
     names: dict[bytes, str] = {}
     problems = []
 
-    def made(region: Region) -> bytes | InputError:
-        try:
-            return _jpeg(region, side)
-        except InputError as error:
-            return error
-
-    done = progress(map_ahead(made, distinct, workers), "pictures of the report", len(distinct), "picture")
+    done = progress(
+        tried_ahead(partial(_jpeg, side=side), distinct, workers), "pictures of the report", len(distinct), "picture"
+    )
     for region, result in zip(distinct, done, strict=True):
         if isinstance(result, InputError):
             problems.append(str(result))

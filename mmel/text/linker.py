@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from mmel.candidates.annotations import AnnotationCounts
+from mmel.candidates.ranked import ranked_links
 from mmel.config import Config
-from mmel.document import NIL, Link, ScoredCandidate
+from mmel.document import Link
 from mmel.encoders.entities import entity_vectors
 from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
 from mmel.errors import InputError
@@ -76,7 +77,8 @@ class TextLinker:
 
     def links(self, inputs: TextInputs) -> Iterator[tuple[Link, ...]]:
         """The links of each of the documents that the preparer has seen, one a mention that it has."""
-        links = _links(inputs, self.scores(inputs), self.kb)
+        candidates = inputs.candidates
+        links = ranked_links(candidates.ids, self.scores(inputs), self.kb, candidates.prior)
         for d in range(len(inputs.documents)):
             rows = range(inputs.table.first[d], inputs.table.first[d + 1])
             yield tuple(links[i] for i in rows if inputs.asked[i])
@@ -126,20 +128,3 @@ def make_preparer(
         on_batch,
         entities,
     )
-
-
-def _links(inputs: TextInputs, scores: np.ndarray, kb: KnowledgeBase) -> list[Link]:
-    mask = inputs.candidates.mask
-    shifted = np.where(mask, scores - scores.max(1, keepdims=True), -np.inf)
-    weight = np.exp(shifted)
-    probability = weight / np.maximum(weight.sum(1, keepdims=True), 1e-30)
-    order = np.argsort(-np.where(mask, probability, -1), axis=1, kind="stable")
-    unique = np.unique(inputs.candidates.ids[mask])
-    names = dict(zip(unique.tolist(), kb.ids(unique), strict=True))
-    links = []
-    for i, count in enumerate(mask.sum(1).tolist()):
-        columns = order[i, :count].tolist()
-        ids, prior, p = inputs.candidates.ids[i], inputs.candidates.prior[i], probability[i]
-        ranked = tuple(ScoredCandidate(names[int(ids[c])], float(p[c]), float(prior[c])) for c in columns)
-        links.append(Link(ranked[0].entity, ranked[0].score, ranked) if ranked else Link(NIL, 0.0))
-    return links

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mmel.candidates.ranked import ranked_links
 from mmel.config import Config, VisionConfig
 from mmel.detection import FaceDetector, make_detector
-from mmel.document import NIL, Document, Link, ScoredCandidate
+from mmel.document import Document, Link
 from mmel.encoders.images import make_image_encoder
 from mmel.encoders.images.base import ImageEncoder
 from mmel.errors import ConfigError, InputError, SkipReport
@@ -120,7 +121,7 @@ class VisualLinker:
         """
         regions = mention_regions(documents, pictures)
         ranking = self.rank(regions)
-        links = self._links(ranking)
+        links = ranked_links(ranking.entities, ranking.scores, self.kb, temperature=self.temperature)
         place = 0
         for document in documents:
             count = len(document.visual_mentions)
@@ -152,26 +153,8 @@ class VisualLinker:
         self.skips, self.faceless = SkipReport(), Counter()
 
     def _report(self, passed_over: SkipReport) -> None:
-        unreadable = SkipReport()
-        if UNREADABLE in passed_over.counts:
-            unreadable.counts[UNREADABLE] = passed_over.counts.pop(UNREADABLE)
-            unreadable.examples[UNREADABLE] = passed_over.examples.pop(UNREADABLE)
-        self.skips.update(unreadable)
-        self.faceless.update(passed_over.counts)
-
-    def _links(self, ranking: Ranking) -> list[Link]:
-        there = ranking.entities >= 0
-        scores = np.where(there, ranking.scores, -np.inf)
-        top = scores.max(1, keepdims=True, initial=-np.inf)
-        weight = np.exp((scores - np.where(np.isfinite(top), top, 0)) / self.temperature)
-        probability = weight / np.maximum(weight.sum(1, keepdims=True), 1e-30)
-        unique = np.unique(ranking.entities[there])
-        names = dict(zip(unique.tolist(), self.kb.ids(unique), strict=True))
-        links = []
-        for entities, p, count in zip(ranking.entities.tolist(), probability.tolist(), there.sum(1), strict=True):
-            ranked = tuple(ScoredCandidate(names[e], s, 0.0) for e, s in zip(entities[:count], p[:count], strict=True))
-            links.append(Link(ranked[0].entity, ranked[0].score, ranked) if ranked else Link(NIL, 0.0))
-        return links
+        self.skips.update(passed_over.only(UNREADABLE))
+        self.faceless.update({why: count for why, count in passed_over.counts.items() if why != UNREADABLE})
 
 
 def mention_regions(documents: Sequence[Document], pictures: Path | None) -> list[Region]:

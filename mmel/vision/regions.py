@@ -11,13 +11,13 @@ import numpy as np
 
 from mmel.detection.align import align_face
 from mmel.detection.faces import FaceDetector, Faces, choose_face, resized
-from mmel.detection.refine import refine_landmarks
+from mmel.detection.refine import VIEW_SIDE, refine_landmarks
 from mmel.document import Box
 from mmel.encoders.cache import Encoding, EncodingCache
 from mmel.encoders.images.base import ImageEncoder
 from mmel.errors import ConfigError, InputError, SkipReport
 from mmel.files import cache_root, sha256_file
-from mmel.parallel import map_ahead
+from mmel.parallel import map_ahead, tried_ahead
 from mmel.pictures import MAX_PIXELS, clip_box, load_picture
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class RegionReader:
         """Changes whenever what is read would."""
         if self.detector is None:
             return "pixels"
-        refined = "-refined" if self.refine else ""
-        return f"{self.detector.id}+{self.side}-{self.margin:g}-{self.face_margin:g}{refined}-{self.unaligned}"
+        looks = f"{_LOOK}-{VIEW_SIDE}" if self.refine else f"{_LOOK}"
+        return f"{self.detector.id}+{self.side}-{self.margin:g}-{self.face_margin:g}-{looks}-{self.unaligned}"
 
     def crops(
         self, regions: Sequence[Region], workers: int = 2, on_batch: Callable[[int], None] | None = None
@@ -94,7 +94,7 @@ class RegionReader:
         """
         out = np.full((len(regions), self.side, self.side, 3), 128, np.uint8)
         found, skips = np.zeros(len(regions), bool), SkipReport()
-        for i, seen in enumerate(map_ahead(self._tried, regions, workers)):
+        for i, seen in enumerate(tried_ahead(self.see, regions, workers)):
             if isinstance(seen, InputError):
                 skips.add(UNREADABLE, str(seen))
             elif seen is None:
@@ -104,12 +104,6 @@ class RegionReader:
             if on_batch:
                 on_batch(1)
         return out, found, skips
-
-    def _tried(self, region: Region) -> Seen | InputError | None:
-        try:
-            return self.see(region)
-        except InputError as error:
-            return error
 
     def see(self, region: Region) -> Seen | None:
         """The aligned face of a region, its pixels where those are wanted, or None."""

@@ -15,9 +15,9 @@ import numpy as np
 
 from mmel.errors import ConfigError, InputError, did_you_mean
 from mmel.evaluation.metrics import mrr_at, realistic_ranks, recall_at
+from mmel.evaluation.protocol import MRR_AT, RECALL_AT
 from mmel.vision.gallery import Gallery
 
-RECALL_AT, MRR_AT = (1, 3, 5, 10), (3, 5, 10)
 TASKS = ("V2VEL", "V2TEL", "V2VTEL")
 COMBINATIONS = ("pictures+texts", "texts+pictures", "fused")
 _SCALE = 3.0  # beyond every difference of two cosines

@@ -1,0 +1,41 @@
+"""From scores to decisions: the link of each mention with its ranked candidates, for names and faces alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmel.document import NIL, Link, ScoredCandidate
+from mmel.kb import KnowledgeBase
+
+
+def ranked_links(
+    ids: np.ndarray,
+    scores: np.ndarray,
+    kb: KnowledgeBase,
+    prior: np.ndarray | None = None,
+    temperature: float = 1.0,
+) -> list[Link]:
+    """One link a mention: candidates by falling probability, a softmax of `scores / temperature`; equals as listed.
+
+    A mention without candidates links to NIL with score 0.
+
+    Args:
+        ids: `[m, k]` entities as indices of the base, -1 pads. scores: `[m, k]`, anything at pads.
+        prior: `[m, k]` p(e|m); None where there is no such thing: 0.
+    """
+    mask = ids >= 0
+    scores = np.where(mask, scores, -np.inf)
+    top = scores.max(1, keepdims=True, initial=-np.inf)
+    weight = np.exp((scores - np.where(np.isfinite(top), top, 0)) / temperature)
+    probability = weight / np.maximum(weight.sum(1, keepdims=True), 1e-30)
+    order = np.argsort(-np.where(mask, probability, -1), axis=1, kind="stable")
+    prior = np.zeros(ids.shape) if prior is None else prior
+    unique = np.unique(ids[mask])
+    names = dict(zip(unique.tolist(), kb.ids(unique), strict=True))
+    links = []
+    for i, count in enumerate(mask.sum(1).tolist()):
+        columns = order[i, :count].tolist()
+        own, own_prior, p = ids[i], prior[i], probability[i]
+        ranked = tuple(ScoredCandidate(names[int(own[c])], float(p[c]), float(own_prior[c])) for c in columns)
+        links.append(Link(ranked[0].entity, ranked[0].score, ranked) if ranked else Link(NIL, 0.0))
+    return links
