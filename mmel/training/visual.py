@@ -33,7 +33,7 @@ from mmel.vision.linker import (
     text_tower,
 )
 from mmel.vision.patch_transformer import PatchEncoder
-from mmel.vision.regions import Region, RegionEncoder, RegionFeatures, RegionReader
+from mmel.vision.regions import Region, RegionEncoder, RegionFeatures
 from mmel.vision.tasks import Ranking, fusion_weight
 from mmel.vision.train_adapter import Epoch, Labelled, fit_pooling, train_adapters
 from mmel.vision.train_patch import train_patch
@@ -77,30 +77,33 @@ def train_visual(
     Returns:
         the linker, and what training said of itself.
     """
-    people = photographs([(dataset, [d for part in train.values() for d in part]), *further_sources(config)])
+    vision = config.vision
+    learns = vision.encoder == PATCH or vision.adapter == "trained" or vision.train_pictures
+    further = further_sources(config) if learns else []
+    people = photographs([(dataset, [d for part in train.values() for d in part]), *further] if learns else [])
     history: list[dict[str, Any]] = []
-    if config.vision.encoder == PATCH:
+    if vision.encoder == PATCH:
         history = _train_patch(config, people, kb, dev, dataset.pictures, run, say)
     regions, gold = _labelled([d for documents in dev.values() for d in documents], kb, dataset.pictures)
     sides = {}
-    for name in needed_sides(config.vision):
+    for name in needed_sides(vision):
         encoder = region_encoder(config, name, run.visual)
         # Adapters are chosen by the best picture of an entity; what pools pictures is learned after them.
-        pooling = "max" if config.vision.adapter == "trained" else None
+        pooling = "max" if vision.adapter == "trained" else None
         gallery, skips = make_gallery(config, name, kb, dataset.pictures, encoder, None, pooling=pooling)
         skips.print()
         say(f"{name}: gallery of {len(gallery.entities):,} entities, {len(gallery.owners):,} rows")
         adapters = None
-        if config.vision.adapter == "trained":
+        if vision.adapter == "trained":
             queries = encoder.encode(regions)
             validation = (Labelled(np.asarray(gallery.index.rows), gallery.owners), _found(queries, gold))
             adapters = _train_adapters(config, name, people, encoder, validation, history.append, say)
-        further = _of_base(people, kb) if config.vision.train_pictures and name == PICTURES else []
-        if adapters is not None or further:
-            gallery, _ = make_gallery(config, name, kb, dataset.pictures, encoder, adapters, further)
+        joining = _of_base(people, kb) if vision.train_pictures and name == PICTURES else []
+        if adapters is not None or joining:
+            gallery, _ = make_gallery(config, name, kb, dataset.pictures, encoder, adapters, joining)
         sides[name] = Side(encoder, gallery, adapters)
-    linker = VisualLinker(config.vision, kb, sides.get(PICTURES), sides.get(TEXTS))
-    if linker.pictures and linker.texts and config.vision.combination == "fused":
+    linker = VisualLinker(vision, kb, sides.get(PICTURES), sides.get(TEXTS))
+    if linker.pictures and linker.texts and vision.combination == "fused":
         linker.weight = fusion_weight(linker.pictures.view(regions)[0], linker.texts.view(regions)[0], gold)
     linker.temperature = fit_temperature(linker.rank(regions), gold)
     linker.forget_skips()
@@ -124,11 +127,15 @@ def _train_patch(
     known = dict(zip(people.regions, people.people.tolist(), strict=True))
     # A teacher says as much about pictures of people that nobody labelled.
     unnamed = [r for entity in kb for r in _profiles(entity, pictures) if r not in known] if distil else []
-    crops, found, skips = reader.crops([*known, *unnamed])
+    validate = _Validation(kb, dev, pictures)
+    place = {region: i for i, region in enumerate(dict.fromkeys([*known, *unnamed, *validate.regions]))}
+    crops, found, skips = reader.crops(list(place))
     skips.print()
-    crops, labels = crops[found], np.array([*known.values(), *[-1] * len(unnamed)], np.int64)[found]
+    validate.show(crops, found, np.array([place[region] for region in validate.regions]))
+    count = len(known) + len(unnamed)
+    labels = np.array([*known.values(), *[-1] * len(unnamed)], np.int64)[found[:count]]
+    crops = crops[:count][found[:count]]
     say(f"patch-transformer: {len(crops):,} photographs, {len(np.unique(labels[labels >= 0])):,} people with a label")
-    validate = _Validation(config, kb, dev, pictures, reader)
     encoder, state = train_patch(
         crops,
         labels,
@@ -216,20 +223,17 @@ def _targets(vision: VisionConfig, crops: np.ndarray) -> np.ndarray:
 class _Validation:
     """R@1 of a patch encoder on the validation mentions, against the base's pictures."""
 
-    def __init__(
-        self,
-        config: Config,
-        kb: KnowledgeBase,
-        dev: Mapping[str, Sequence[Document]],
-        pictures: Path,
-        reader: RegionReader,
-    ) -> None:
-        regions, gold = _labelled([d for documents in dev.values() for d in documents], kb, pictures)
-        queries, found, _ = reader.crops(regions)
-        self._queries, self._gold = queries[found], gold[found]
+    def __init__(self, kb: KnowledgeBase, dev: Mapping[str, Sequence[Document]], pictures: Path) -> None:
+        mentions, self._gold = _labelled([d for documents in dev.values() for d in documents], kb, pictures)
         shown = [(i, region) for i, entity in enumerate(kb) for region in _profiles(entity, pictures)]
-        gallery, there, _ = reader.crops([region for _, region in shown])
-        self._gallery, self._owners = gallery[there], np.array([i for i, _ in shown], np.int64)[there]
+        self._owners = np.array([i for i, _ in shown], np.int64)
+        self.regions = [*mentions, *(region for _, region in shown)]
+
+    def show(self, crops: np.ndarray, found: np.ndarray, place: np.ndarray) -> None:
+        """Take the crops of `regions`, which are `crops[place]`, those that were found."""
+        mentions, shown = np.split(place, [len(self._gold)])
+        self._queries, self._gold = crops[mentions[found[mentions]]], self._gold[found[mentions]]
+        self._gallery, self._owners = crops[shown[found[shown]]], self._owners[found[shown]]
 
     def __call__(self, encoder: PatchEncoder) -> float:
         scores = encoder.encode_crops(self._queries) @ encoder.encode_crops(self._gallery).T

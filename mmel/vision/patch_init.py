@@ -25,7 +25,9 @@ _WIDTH = 0.35  # standard deviation of a head's window in patches, where there i
 _RIDGE = 0.1  # of the mean variance, in regressions onto targets
 _FLOOR = 0.03  # of the mean variance, where a direction is scaled to variance 1
 _EDGES, _RESULT = 1.0, 0.5  # size of these parts beside content and place
-_SAMPLE, _OUTPUT_SAMPLE, _BATCH = 256, 2000, 64
+_PRINCIPAL, _SHRINKAGE = 1000, 0.03  # directions that people are told apart in, share of the identity's covariance
+_MIRRORED = 2  # a crop and its mirror image: a person with no more says nothing about variance within
+_SAMPLE, _BATCH = 256, 64
 
 
 class _Parts(NamedTuple):
@@ -52,15 +54,24 @@ class _Look(NamedTuple):
 
 @torch.no_grad()
 def initialise(
-    model: PatchTransformer, crops: Tensor, generator: torch.Generator, targets: Tensor | None = None
+    model: PatchTransformer,
+    crops: Tensor,
+    generator: torch.Generator,
+    targets: Tensor | None = None,
+    labels: Tensor | None = None,
 ) -> None:
-    """Set all weights from crops.
+    """Set all weights from crops and their mirror images.
 
     Args:
         crops: bytes [n, side, side, c]; linear maps of hundreds of numbers are estimated, so some thousands.
         generator: of the weights that stay random, and of the sample that the first layer is set from.
-        targets: [n, t], t <= dim, what the output should be near; without them it is whitened.
+        targets: [n, t], t <= dim, what the output should be near, of a mirrored crop as well.
+        labels: [n] who is on each crop, -1 for nobody known; without targets, the output tells these people apart
+            (linear discriminant analysis). With neither, the output is whitened.
     """
+    crops = torch.cat([crops, crops.flip(2)])
+    targets = None if targets is None else targets.repeat(2, 1)
+    labels = None if labels is None else labels.repeat(2)
     parts = _Parts.of(model.config)
     sample = crops[torch.randperm(len(crops), generator=generator)[:_SAMPLE]]
     layers = [cast(nn.TransformerEncoderLayer, layer) for layer in model.layers]
@@ -72,36 +83,27 @@ def initialise(
     looks = _looks(model, stream[:, :, parts.edges])
     if looks:
         seen = torch.cat([_see(layers[0](model.embed(x))[:, :, parts.edges], looks) for x in crops.split(_BATCH)])
-        written = _results(seen, parts, model.config.dim, targets, generator)
+        written = _results(seen, parts, model.config.dim, targets, labels, generator)
         for layer, own, rows in zip(
             layers[1:], _deal(looks, len(layers) - 1), written.split(model.config.dim), strict=True
         ):
             _attend(layer, stream, own, rows, parts)
             stream = layer(stream)
-    if targets is None:
-        whiten_output(model, crops[:_OUTPUT_SAMPLE])
-    else:
-        regress_output(model, crops[:_OUTPUT_SAMPLE], targets[:_OUTPUT_SAMPLE])
+    fit_output(model, crops, targets, labels)
 
 
 @torch.no_grad()
-def whiten_output(model: PatchTransformer, crops: Tensor) -> None:
-    """Make the output map centre and whiten the pooled vectors of crops [n, side, side, c]."""
+def fit_output(
+    model: PatchTransformer, crops: Tensor, targets: Tensor | None = None, labels: Tensor | None = None
+) -> None:
+    """Set the output map from the pooled vectors of crops, to do what `initialise` says of targets and labels."""
     pooled = torch.cat([model.pool(batch) for batch in crops.split(_BATCH)]).double()
-    scaled = _whitening(pooled, pooled.shape[1])
-    model.output.weight.copy_(scaled)
-    model.output.bias.copy_(-scaled @ pooled.mean(0))
-
-
-@torch.no_grad()
-def regress_output(model: PatchTransformer, crops: Tensor, targets: Tensor) -> None:
-    """Make the first t numbers of the output the ridge regression of targets [n, t] on pooled vectors, the rest 0."""
-    pooled = torch.cat([model.pool(batch) for batch in crops.split(_BATCH)]).double()
-    weight = _ridge(pooled, targets.double())
+    weight = _map(pooled, pooled.shape[1], targets, labels)
+    bias = -weight @ pooled.mean(0)
     model.output.weight.zero_()
     model.output.bias.zero_()
     model.output.weight[: len(weight)] = weight.float()
-    model.output.bias[: len(weight)] = (targets.double().mean(0) - weight @ pooled.mean(0)).float()
+    model.output.bias[: len(weight)] = (bias if targets is None else bias + targets.double().mean(0)).float()
 
 
 def _embedding(model: PatchTransformer, sample: Tensor, parts: _Parts) -> None:
@@ -213,11 +215,18 @@ def _see(edges: Tensor, looks: list[_Look]) -> Tensor:
     return torch.einsum("hp,npd,hsd->nhs", windows, edges, values).flatten(1)
 
 
-def _results(seen: Tensor, parts: _Parts, dim: int, targets: Tensor | None, generator: torch.Generator) -> Tensor:
+def _results(
+    seen: Tensor,
+    parts: _Parts,
+    dim: int,
+    targets: Tensor | None,
+    labels: Tensor | None,
+    generator: torch.Generator,
+) -> Tensor:
     """What of `seen` [n, m] is added to a token: [m, dim], into its content and its unused numbers."""
     free = torch.cat([torch.arange(parts.content.stop), torch.arange(parts.edges.stop, dim)])
     rows = seen.double()
-    weight = _whitening(rows, len(free)) if targets is None else _ridge(rows, targets.double())
+    weight = _map(rows, len(free), targets, labels)
     result = (rows - rows.mean(0)) @ weight.T
     if len(weight) > len(free):
         # More targets than a token has room for: what of them varies most; the output map finds them again.
@@ -256,6 +265,38 @@ def _regress(tokens: Tensor, targets: Tensor) -> Tensor:
     gram = torch.einsum("npd,npe->de", rows, rows)
     ridge = 1e-4 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
     return torch.linalg.solve(gram + ridge, cross).float()
+
+
+def _map(rows: Tensor, k: int, targets: Tensor | None, labels: Tensor | None) -> Tensor:
+    """Weights [k, dim], or [t, dim] with targets, of a linear map of rows [n, dim]; see `initialise`."""
+    if targets is not None:
+        return _ridge(rows, targets.double())
+    return _whitening(rows, k) if labels is None else _discriminant(rows, labels, k)
+
+
+def _discriminant(rows: Tensor, labels: Tensor, k: int) -> Tensor:
+    """k directions [k, dim] of rows [n, dim] in which people differ most, each with variance 1 within a person.
+
+    Linear discriminant analysis among the leading principal directions (Belhumeur et al. 1997); the covariance within
+    is shrunk towards the identity's.
+    """
+    values, basis = torch.linalg.eigh(torch.cov(rows.T, correction=0))
+    basis = basis[:, -min(_PRINCIPAL, len(values)) :]
+    projected = (rows - rows.mean(0)) @ basis
+    _, person, counts = labels.unique(return_inverse=True, return_counts=True)
+    means = torch.zeros(len(counts), projected.shape[1], dtype=rows.dtype).index_add_(0, person, projected)
+    means = means / counts.unsqueeze(1)
+    known = torch.ones(len(counts), dtype=torch.bool)
+    known[person[labels < 0]] = False
+    several = (counts > _MIRRORED) & known
+    off = (projected - means[person])[several[person]]
+    within = off.T @ off / max(len(off), 1)
+    within = (1 - _SHRINKAGE) * within + _SHRINKAGE * within.diagonal().mean() * torch.eye(len(within)).double()
+    spread, axes = torch.linalg.eigh(within)
+    white = axes * spread.clamp_min(1e-12).rsqrt()
+    order = torch.linalg.eigh(torch.cov((means[known] @ white).T))[1].flip(1)[:, :k]
+    found = (basis @ white @ order).T
+    return torch.cat([found, found.new_zeros(k - len(found), rows.shape[1])])
 
 
 def _whitening(rows: Tensor, k: int) -> Tensor:

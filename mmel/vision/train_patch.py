@@ -98,9 +98,9 @@ def train_patch(
     if not resumed and rule.initial_crops:
         rows = np.random.default_rng(seed).permutation(len(data))[: rule.initial_crops]
         generator = torch.Generator().manual_seed(seed)
-        initialise(
-            model.eval(), data[rows], generator, None if rule.loss != "distil" or wanted is None else wanted[rows]
-        )
+        taught = wanted if rule.loss == "distil" else None
+        people = torch.from_numpy(labels[rows].astype(np.int64)) if taught is None else None
+        initialise(model.eval(), data[rows], generator, None if taught is None else taught[rows], people)
     modules |= {"average": copy.deepcopy(model), "best": copy.deepcopy(model)}
     optimizer = _optimizer(model, rule)
     if resumed and checkpoint is not None:
