@@ -107,11 +107,15 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class ScoredCandidate:
-    """A candidate after scoring; `score` is the probability among the mention's candidates."""
+    """A candidate after scoring; `score` is the probability among the mention's candidates.
+
+    `columns` says what the score is made of: the contribution of each part, in the unit of the part, by its name.
+    """
 
     entity: str
     score: float
     prior: float
+    columns: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +128,31 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Coupling:
+    """A textual and a visual mention of a document that the transport plan joins.
+
+    `text` and `visual` are their positions among the document's mentions, `mass` what the plan moves between them, of
+    1 in all. `path` are the entities from the textual link's to the visual link's, each linked to the next in the
+    knowledge base; empty where no short path joins them.
+    """
+
+    text: int
+    visual: int
+    mass: float
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LinkedDocument:
-    """A document with one link per mention, in mention order; `meta` says model, kb and version."""
+    """A document with one link per mention, in mention order; `meta` says model, kb and version.
+
+    `couplings` are the pairs that decided together, by falling mass. `alone` is the same document as each modality
+    links it by itself; None where nothing was coupled.
+    """
 
     document: Document
     text_links: tuple[Link, ...] = ()
     visual_links: tuple[Link, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
+    couplings: tuple[Coupling, ...] = ()
+    alone: LinkedDocument | None = None

@@ -19,6 +19,7 @@ from mmel.document import (
     Alias,
     Box,
     Candidate,
+    Coupling,
     Document,
     Entity,
     Link,
@@ -76,10 +77,10 @@ def write_linked(path: str | Path, linked: Iterable[LinkedDocument]) -> int:
     """Write linked documents, one a line, whole or not at all; the number written.
 
     `{"doc_id", "title", "text", "text_mentions": [{"start", "end", "text", "entity", "score", "p_nil",
-    "candidates": [{"id", "score", "prior"}], "gold", "name", "extra"}], "visual_mentions": [{"image", "box", ...}],
-    "couplings": [[i, j, mass]], "meta", "extra"}`. `entity` is null for NIL; `p_nil` is the score of the candidate NIL
-    or null where NIL was no candidate; `gold` is there where the document is labelled. `couplings` is taken
-    from `meta["couplings"]`.
+    "candidates": [{"id", "score", "prior", "columns"}], "gold", "name", "extra"}], "visual_mentions": [{"image", "box",
+    ...}], "couplings": [[i, j, mass]], "paths": [[id, ...]], "meta", "extra"}`. `entity` is null for NIL; `p_nil` is
+    the score of the candidate NIL or null where NIL was no candidate; `gold` is there where the document is labelled;
+    `paths` has the entities that join each coupling. What each modality said alone is not written.
     """
     return write_records(path, map(linked_record, linked))
 
@@ -144,8 +145,9 @@ def linked_record(linked: LinkedDocument) -> dict[str, Any]:
         "visual_mentions": [
             _linked_mention({"image": mention.image, "box": mention.box}, mention, link) for mention, link in visual
         ],
-        "couplings": linked.meta.get("couplings", []),
-        "meta": {name: value for name, value in linked.meta.items() if name != "couplings"},
+        "couplings": [[each.text, each.visual, each.mass] for each in linked.couplings],
+        "paths": [list(each.path) for each in linked.couplings],
+        "meta": dict(linked.meta),
     }
     if document.extra:
         record["extra"] = dict(document.extra)
@@ -198,7 +200,7 @@ def _linked_mention(record: dict[str, Any], mention: TextMention | VisualMention
     record["entity"] = None if link.entity == NIL else link.entity
     record["score"] = link.score
     record["p_nil"] = next((each.score for each in link.candidates if each.entity == NIL), None)
-    record["candidates"] = [{"id": each.entity, "score": each.score, "prior": each.prior} for each in link.candidates]
+    record["candidates"] = [_scored_record(each) for each in link.candidates]
     if mention.entity is not None:
         record["gold"] = mention.entity
     if isinstance(mention, TextMention) and mention.name is not None:
@@ -206,6 +208,11 @@ def _linked_mention(record: dict[str, Any], mention: TextMention | VisualMention
     if mention.extra:
         record["extra"] = dict(mention.extra)
     return record
+
+
+def _scored_record(candidate: ScoredCandidate) -> dict[str, Any]:
+    record: dict[str, Any] = {"id": candidate.entity, "score": candidate.score, "prior": candidate.prior}
+    return record | {"columns": dict(candidate.columns)} if candidate.columns else record
 
 
 def _document(record: dict[str, Any], place: Place) -> Document:
@@ -307,13 +314,26 @@ def _linked(record: dict[str, Any], place: Place) -> LinkedDocument:
         extra=place.get(record, "extra", dict, {}),
     )
     document.check_spans(str(place.file), place.line)
-    couplings = place.get(record, "couplings", list, [])
     return LinkedDocument(
         document=document,
         text_links=tuple([_link(each, place) for each in text_records]),
         visual_links=tuple([_link(each, place) for each in visual_records]),
-        meta={**place.get(record, "meta", dict, {}), **({"couplings": couplings} if couplings else {})},
+        meta=place.get(record, "meta", dict, {}),
+        couplings=_couplings(record, place),
     )
+
+
+def _couplings(record: dict[str, Any], place: Place) -> tuple[Coupling, ...]:
+    pairs, paths = place.get(record, "couplings", list, []), place.get(record, "paths", list, [])
+    if len(paths) not in (0, len(pairs)):
+        raise place.error(f"{len(paths)} paths for {len(pairs)} couplings", "paths")
+    try:
+        return tuple(
+            Coupling(int(i), int(j), float(mass), tuple(path))
+            for (i, j, mass), path in zip(pairs, paths or [()] * len(pairs), strict=True)
+        )
+    except (TypeError, ValueError) as error:
+        raise place.error(f"a coupling is [text mention, visual mention, mass] ({error})", "couplings") from error
 
 
 def _labelled(record: Any, place: Place) -> dict[str, Any]:
@@ -333,7 +353,10 @@ def _link(record: dict[str, Any], place: Place) -> Link:
         candidates=tuple(
             [
                 ScoredCandidate(
-                    place.identifier(each, "id"), place.get(each, "score", float), place.get(each, "prior", float)
+                    place.identifier(each, "id"),
+                    place.get(each, "score", float),
+                    place.get(each, "prior", float),
+                    place.get(each, "columns", dict, {}),
                 )
                 for each in place.get(record, "candidates", list, [])
             ]

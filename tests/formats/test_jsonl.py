@@ -11,6 +11,7 @@ from mmel.document import (
     NIL,
     Alias,
     Candidate,
+    Coupling,
     Document,
     Entity,
     Link,
@@ -261,12 +262,13 @@ def test_a_bad_entity_names_its_place(tmp_path: Path, bad: object, message: str)
 LINKED = LinkedDocument(
     ADA,
     (
-        Link("Q1", 0.9, (ScoredCandidate("Q1", 0.9, 0.75), ScoredCandidate(NIL, 0.1, 0.0))),
+        Link("Q1", 0.9, (ScoredCandidate("Q1", 0.9, 0.75, {"partner": 0.5}), ScoredCandidate(NIL, 0.1, 0.0))),
         Link(NIL, 0.6),
         Link("Q84", 1.0, (ScoredCandidate("Q84", 1.0, 0.5),)),
     ),
     (Link("Q1", 0.8), Link(NIL, 0.7)),
-    {"model": "run-1", "seed": 3, "couplings": [[0, 0, 0.5]]},
+    {"model": "run-1", "seed": 3},
+    (Coupling(0, 0, 0.5, ("Q1", "Q7", "Q1")), Coupling(2, 1, 0.25)),
 )
 
 
@@ -274,11 +276,12 @@ def test_linked_documents_follow_the_documented_form(tmp_path: Path) -> None:
     path = tmp_path / "linked.jsonl"
     assert jsonl.write_linked(path, [LINKED]) == 1
     record = json.loads(path.read_text("utf-8"))
-    assert record["doc_id"] == "d1" and record["couplings"] == [[0, 0, 0.5]]
+    assert record["doc_id"] == "d1" and record["couplings"] == [[0, 0, 0.5], [2, 1, 0.25]]
+    assert record["paths"] == [["Q1", "Q7", "Q1"], []]
     assert record["meta"] == {"model": "run-1", "seed": 3}
     first, second, third = record["text_mentions"]
     assert (first["entity"], first["score"], first["p_nil"], first["gold"]) == ("Q1", 0.9, 0.1, "Q1")
-    assert first["candidates"][0] == {"id": "Q1", "score": 0.9, "prior": 0.75}
+    assert first["candidates"][0] == {"id": "Q1", "score": 0.9, "prior": 0.75, "columns": {"partner": 0.5}}
     assert second["entity"] is None and second["gold"] == NIL and second["p_nil"] is None
     assert "gold" not in third
     assert record["visual_mentions"][0]["box"] == [1.5, 2, 30, 40]
@@ -289,6 +292,7 @@ def test_linked_documents_round_trip_but_for_the_candidates_of_the_source(tmp_pa
     jsonl.write_linked(path, [LINKED])
     (back,) = jsonl.read_linked(path)
     assert (back.text_links, back.visual_links, back.meta) == (LINKED.text_links, LINKED.visual_links, LINKED.meta)
+    assert back.couplings == LINKED.couplings
     assert back.document.extra == ADA.extra and back.document.visual_mentions == ADA.visual_mentions
     for mention, source in zip(back.document.text_mentions, ADA.text_mentions, strict=True):
         assert (mention.start, mention.end, mention.text, mention.entity, mention.name, mention.extra) == (
