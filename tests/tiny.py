@@ -12,7 +12,6 @@ from mmel.config import Config
 from mmel.datasets.filmworld import generate
 from mmel.document import Alias, Candidate, Document, Entity, TextMention
 from mmel.encoders.cache import Encoding
-from mmel.formats.jsonl import write_documents, write_entities
 
 _MARKED = re.compile(r"\[([^\]|]+)(?:\|([^\]]*))?\]")
 
@@ -116,10 +115,7 @@ def write_encoder(folder: Path, seed: int = 0, pooler: bool = True, shard: str =
 def write_film_world(root: Path, films: int = 24, train: int = 60, val: int = 20, seed: int = 3) -> Path:
     """A small film world as a folder of the dataset `movies`."""
     world = generate(films, {"train": train, "val": val}, seed)
-    root.mkdir(parents=True)
-    write_entities(root / "kb.jsonl", world.entities)
-    for split, documents in world.documents.items():
-        write_documents(root / f"documents.{split}.jsonl", documents)
+    world.save(root)
     return root
 
 

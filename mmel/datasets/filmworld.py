@@ -15,7 +15,7 @@ the reviews; a character has the face of the actor. Pictures are named here and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate, product
@@ -25,6 +25,7 @@ from mmel.datasets import filmwords as words
 from mmel.datasets.dice import Dice
 from mmel.document import NIL, Alias, Document, Entity, TextMention, VisualMention
 from mmel.errors import ConfigError
+from mmel.formats.jsonl import write_documents, write_entities
 from mmel.progress import progress
 
 # Raised when the same arguments begin to make another world or other pictures.
@@ -35,19 +36,45 @@ ROLES = (1.0, 0.8, 0.6, 0.45, 0.35, 0.25, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
+class Difficulty:
+    """What makes the reviews of a world hard to link; the defaults are the sample's.
+
+    Everything but `ambiguity` leaves the words of the reviews as they are, and a larger `alone` or `unrelated` only
+    takes away from, or adds to, what a smaller one leaves.
+    """
+
+    # How much two pictures of a person differ, from 0, all alike, to 1, hardly to be told: pose, light, age, what
+    # covers the face.
+    face_noise: float = 0.25
+    # From 0 to 1: how many characters share a name, how often a film is made again, how seldom a review gives hints.
+    ambiguity: float = 0.5
+    # Of the people who are both named and on a picture of a review, the share of whom either the mentions of their
+    # names or the pictures are left out, so that those that are left have no partner.
+    alone: float = 0.0
+    # More pictures of each review, of people who have nothing to do with its films: half of them actors of other films,
+    # half of them not in the knowledge base (NIL).
+    unrelated: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("face_noise", "ambiguity", "alone"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"difficulty: {name} is {getattr(self, name)}; allowed: 0 to 1")
+        if self.unrelated < 0:
+            raise ConfigError(f"difficulty: unrelated is {self.unrelated}; allowed: 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
 class Pictures:
-    """The pictures of a world; shares are probabilities a picture."""
+    """How many pictures a review has, and of whom; shares are probabilities a picture."""
 
     # A review has 0 to `most` pictures, each number as often.
     most: int = 4
-    # From 0, all alike, to 1, hardly to be told: pose, light, age, what covers the face.
-    noise: float = 0.25
     # Of an actor of another film, and of somebody who is not in the knowledge base (NIL).
     strangers: float = 0.1
     unknown: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("noise", "strangers", "unknown"):
+        for name in ("strangers", "unknown"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"pictures: {name} is {getattr(self, name)}; allowed: 0 to 1")
         if self.strangers + self.unknown > 1:
@@ -63,7 +90,7 @@ class FilmWorld:
     entities: list[Entity]
     documents: dict[str, Reviews]
     seed: int
-    noise: float
+    difficulty: Difficulty
 
     def pictures(self) -> Iterator[tuple[str, str]]:
         """`(name, whose)` of every picture: first the profiles, then those of the reviews.
@@ -79,6 +106,12 @@ class FilmWorld:
                     known = mention.entity not in (None, NIL)
                     yield mention.image, str(mention.entity) if known else mention.image
 
+    def save(self, folder: str | Path) -> None:
+        """Write records and documents as a folder of the dataset `movies`, all but the pictures."""
+        write_entities(Path(folder, "kb.jsonl"), self.entities)
+        for split, reviews in self.documents.items():
+            write_documents(Path(folder, f"documents.{split}.jsonl"), reviews)
+
     def draw(self, folder: str | Path) -> int:
         """Draw every picture into `folder`, as JPEG under its name; the number drawn (about 2 ms each)."""
         from mmel.datasets.portraits import draw, make_face, make_shot
@@ -90,7 +123,8 @@ class FilmWorld:
             # The women among the people have the odd numbers, see `_Studio`.
             woman = None if whose == name else int(whose[1:]) % 2 == 1
             face = make_face(f"mmel film face {self.seed} {whose}", woman)
-            draw(face, make_shot(f"mmel film picture {self.seed} {name}", self.noise)).save(path, quality=90)
+            shot = make_shot(f"mmel film picture {self.seed} {name}", self.difficulty.face_noise)
+            draw(face, shot).save(path, quality=90)
             count += 1
         return count
 
@@ -99,37 +133,33 @@ def generate(
     films: int = 200,
     documents: Mapping[str, int] | None = None,
     seed: int = 0,
-    ambiguity: float = 0.5,
+    difficulty: Difficulty | None = None,
     pictures: Pictures | None = None,
 ) -> FilmWorld:
     """Make a world of `films` films and, by split, as many reviews as `documents` says.
 
     Splits share no film and no character: remakes and sequels go where the first film goes. Actors they may share, but
-    no picture. `ambiguity` from 0 to 1 says how many characters share a name, how often a film is made again, and how
-    seldom a review gives hints. `pictures` changes neither the records' nor the reviews' words.
+    no picture. `pictures` changes neither the records' nor the reviews' words.
 
     Raises:
         ConfigError: an argument out of its range.
     """
-    pictures = pictures or Pictures()
+    difficulty, pictures = difficulty or Difficulty(), pictures or Pictures()
     counts = dict(SPLITS if documents is None else documents)
-    if not 0 <= ambiguity <= 1:
-        raise ConfigError(f"ambiguity is {ambiguity}; allowed: 0 to 1")
     if films < 2 * len(counts):
         raise ConfigError(f"films is {films}; {len(counts)} splits need at least {2 * len(counts)}")
     if any(count < 0 for count in counts.values()):
         raise ConfigError(f"documents is {counts}; counts are 0 or more")
     dice = Dice(f"mmel film world {seed}")
-    franchises = _Studio(films, len(counts), ambiguity, dice).franchises
+    franchises = _Studio(films, len(counts), difficulty.ambiguity, dice).franchises
     made = [film for franchise in franchises for film in franchise]
     actors = sorted({character.actor.id for film in made for character in film.cast})
+    photographer = _Photographer(pictures, actors)
     reviews = {
-        split: Reviews(
-            part, counts[split], f"mmel film review {seed} {split}", split, ambiguity, _Photographer(pictures, actors)
-        )
+        split: Reviews(part, counts[split], f"mmel film review {seed} {split}", split, difficulty, photographer)
         for split, part in _divide(franchises, counts).items()
     }
-    return FilmWorld(list(_entities(made, seed)), reviews, seed, pictures.noise)
+    return FilmWorld(list(_entities(made, seed)), reviews, seed, difficulty)
 
 
 @dataclass(eq=False, slots=True)
@@ -452,8 +482,36 @@ class _Photographer:
                 whose = dice.pick(self._actors)
             elif roll < self._pictures.strangers + self._pictures.unknown:
                 whose = NIL
-            mentions.append(VisualMention(f"images/documents/{document}-{number}.jpg", entity=whose))
+            mentions.append(VisualMention(_image(document, number), entity=whose))
         return tuple(mentions)
+
+    def elsewhere(self, films: Sequence[_Film], names: Iterable[str], dice: Dice) -> tuple[VisualMention, ...]:
+        """Pictures, called by `names`, of people whom a review of these films has no reason to show."""
+        here = {person.id for film in films for person in (film.director, *(c.actor for c in film.cast))}
+        others = [actor for actor in self._actors if actor not in here] or [NIL]
+        return tuple(VisualMention(name, entity=dice.pick(others) if dice.chance(0.5) else NIL) for name in names)
+
+
+def _image(document: str, number: int) -> str:
+    return f"images/documents/{document}-{number}.jpg"
+
+
+def _part(
+    names: Sequence[TextMention], pictures: Sequence[VisualMention], films: Sequence[_Film], share: float, dice: Dice
+) -> tuple[tuple[TextMention, ...], tuple[VisualMention, ...]]:
+    """Leave out the names, or the pictures, of a `share` of those who have both."""
+    actors = {character.id: character.actor.id for film in films for character in film.cast}
+    whose = [actors.get(str(name.entity), name.entity) for name in names]
+    unnamed, unseen = set[str](), set[str]()
+    for person in sorted({str(picture.entity) for picture in pictures} & set(map(str, whose))):
+        # Both draws for everybody: those who are parted at a small share are at a larger one, too.
+        parted, names_go = dice.chance(share), dice.chance(0.5)
+        if parted:
+            (unnamed if names_go else unseen).add(person)
+    return (
+        tuple(name for name, person in zip(names, whose, strict=True) if person not in unnamed),
+        tuple(picture for picture in pictures if picture.entity not in unseen),
+    )
 
 
 class Reviews:
@@ -465,14 +523,14 @@ class Reviews:
         count: int,
         seed: str,
         split: str,
-        ambiguity: float,
+        difficulty: Difficulty,
         photographer: _Photographer,
     ) -> None:
         self._franchises = franchises
         self._count = count
         self._seed = seed
         self._split = split
-        self._ambiguity = ambiguity
+        self._difficulty = difficulty
         self._photographer = photographer
         self._films = [film for franchise in franchises for film in franchise]
         self._cumulative = list(accumulate(film.weight for film in self._films))
@@ -486,12 +544,19 @@ class Reviews:
             films = [self._films[dice.weighted(self._cumulative)]]
             if dice.chance(0.25) and len(self._films) > 1:
                 films.append(self._second(films[0], dice))
-            writer = _Reviewer(dice, self._ambiguity)
+            writer = _Reviewer(dice, self._difficulty.ambiguity)
             for i, film in enumerate(films):
                 writer.review(film, alone=len(films) == 1, second=i > 0)
-            id = f"{self._split}-{number:06d}"
-            # Dice of their own, so that other pictures leave the words as they are.
-            yield writer.document(id, self._photographer.visit(films, id, Dice(f"{self._seed} {number} pictures")))
+            yield self._illustrated(writer, films, f"{self._split}-{number:06d}", f"{self._seed} {number}")
+
+    def _illustrated(self, writer: _Reviewer, films: Sequence[_Film], id: str, seed: str) -> Document:
+        # Dice of their own, so that other pictures leave the words as they are.
+        pictures = self._photographer.visit(films, id, Dice(f"{seed} pictures"))
+        extra = range(len(pictures), len(pictures) + self._difficulty.unrelated)
+        names, pictures = _part(writer.mentions, pictures, films, self._difficulty.alone, Dice(f"{seed} alone"))
+        images = (_image(id, number) for number in extra)
+        pictures += self._photographer.elsewhere(films, images, Dice(f"{seed} unrelated"))
+        return Document(id, writer.text, text_mentions=names, visual_mentions=pictures)
 
     def _second(self, first: _Film, dice: Dice) -> _Film:
         """Another film for a double review, sometimes the other version of the first."""
@@ -523,11 +588,12 @@ class _Reviewer:
         self._ambiguity = ambiguity
         self._parts: list[str] = []
         self._length = 0
-        self._mentions: list[TextMention] = []
+        self.mentions: list[TextMention] = []
         self._styles: dict[str, str] = {}
 
-    def document(self, id: str, pictures: tuple[VisualMention, ...]) -> Document:
-        return Document(id, "".join(self._parts), text_mentions=tuple(self._mentions), visual_mentions=pictures)
+    @property
+    def text(self) -> str:
+        return "".join(self._parts)
 
     def review(self, film: _Film, alone: bool, second: bool) -> None:
         """A few sentences on one film."""
@@ -607,7 +673,7 @@ class _Reviewer:
         return surfaces.get(style, character.first)
 
     def _name(self, surface: str, entity: str) -> None:
-        self._mentions.append(TextMention(self._length, self._length + len(surface), surface, entity))
+        self.mentions.append(TextMention(self._length, self._length + len(surface), surface, entity))
         self._add(surface)
 
     def _add(self, text: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmel.datasets.filmworld import FilmWorld, Pictures, generate
+from mmel.datasets import open_dataset
+from mmel.datasets.filmworld import Difficulty, FilmWorld, Pictures, generate
 from mmel.document import NIL, Document
 from mmel.errors import ConfigError
 
@@ -18,7 +19,7 @@ worlds = st.builds(
     films=st.integers(6, 40),
     documents=st.fixed_dictionaries({"train": st.integers(0, 20), "val": st.integers(0, 5), "test": st.integers(0, 5)}),
     seed=st.integers(0, 10_000),
-    ambiguity=st.floats(0, 1),
+    difficulty=st.builds(Difficulty, ambiguity=st.floats(0, 1), alone=st.floats(0, 1), unrelated=st.integers(0, 3)),
 )
 
 
@@ -42,7 +43,7 @@ def test_any_world_is_sound(world: FilmWorld) -> None:
         for document in documents:
             document.check_spans()
             for picture in document.visual_mentions:
-                assert entities[picture.entity or ""].images
+                assert picture.entity == NIL or entities[picture.entity or ""].images
                 assert picture.image.startswith(f"images/documents/{document.id}-")
             assert "{" not in document.text
             for mention in document.text_mentions:
@@ -90,6 +91,15 @@ def test_the_same_on_every_machine() -> None:
         for document in reviews:
             digest.update(repr((document.id, document.text, document.text_mentions)).encode())
     assert digest.hexdigest() == "96e21da2d60bc0e88a4281a871adf6515d57dc1bc1d46405c8638e6bd2071ca6"
+    # Another digest for the pictures, which came later.
+    digest = hashlib.sha256(repr([entity.images for entity in world.entities]).encode())
+    for reviews in world.documents.values():
+        for document in reviews:
+            digest.update(
+                repr([(mention.image, mention.box, mention.entity) for mention in document.visual_mentions]).encode()
+            )
+    assert digest.hexdigest() == "ea7fd885ed55349091076109f1c3a5aeb59fb4fd21289b73e178dd8e646a52a3"
+    assert world.difficulty.face_noise == 0.25
 
 
 def test_pictures_change_no_word() -> None:
@@ -127,6 +137,80 @@ def test_who_is_on_the_pictures_of_a_review() -> None:
     assert shares(Pictures(strangers=1.0))[0] < 0.5
     assert shares(Pictures(most=1, unknown=0.4))[1] == pytest.approx(0.4, abs=0.08)
     assert shares(Pictures(most=0)) == (0, 0, {0})
+
+
+def test_alone_leaves_out_one_side_of_a_share_of_the_people() -> None:
+    documents = {"train": 200, "test": 5}
+
+    def reviews(alone: float) -> list[Document]:
+        world = generate(20, documents, seed=4, difficulty=Difficulty(alone=alone))
+        actors = {
+            entity.id: next(x for x in entity.links if x[0] == "P") for entity in world.entities if entity.id[0] == "C"
+        }
+        found = list(world.documents["train"])
+        both.append(
+            sum(
+                len(
+                    {actors.get(n.entity or "", n.entity) for n in d.text_mentions}
+                    & {p.entity for p in d.visual_mentions}
+                )
+                for d in found
+            )
+        )
+        return found
+
+    both: list[int] = []
+    usual, half, parted = reviews(0.0), reviews(0.5), reviews(1.0)
+    assert both[0] > 100
+    assert both[1] / both[0] == pytest.approx(0.5, abs=0.1)
+    assert both[2] == 0
+    for one, two, three in zip(usual, half, parted, strict=True):
+        assert one.text == two.text == three.text
+        assert set(three.text_mentions) <= set(two.text_mentions) <= set(one.text_mentions)
+        assert set(three.visual_mentions) <= set(two.visual_mentions) <= set(one.visual_mentions)
+    # Of some the names go, of others the pictures.
+    for side in ("text_mentions", "visual_mentions"):
+        assert sum(len(getattr(d, side)) for d in parted) < sum(len(getattr(d, side)) for d in usual)
+
+
+def test_unrelated_pictures_are_of_people_from_elsewhere() -> None:
+    documents = {"train": 100, "test": 5}
+    usual = generate(20, documents, seed=4).documents["train"]
+    world = generate(20, documents, seed=4, difficulty=Difficulty(unrelated=3))
+    links = {entity.id: set(entity.links) for entity in world.entities}
+    nil = 0
+    for one, two in zip(usual, world.documents["train"], strict=True):
+        assert (one.text, one.text_mentions) == (two.text, two.text_mentions)
+        kept, extra = two.visual_mentions[: len(one.visual_mentions)], two.visual_mentions[len(one.visual_mentions) :]
+        assert kept == one.visual_mentions
+        assert len(extra) == 3
+        assert len({picture.image for picture in two.visual_mentions}) == len(two.visual_mentions)
+        named = {mention.entity or "" for mention in two.text_mentions}
+        for picture in extra:
+            nil += picture.entity == NIL
+            assert picture.entity not in named.union(*(links[entity] for entity in named))
+    assert nil / 300 == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_saved_world_is_a_movies_folder(tmp_path: Path) -> None:
+    world = generate(6, {"train": 4, "test": 2}, seed=1)
+    world.save(tmp_path / "films")
+    dataset = open_dataset("movies", tmp_path / "films")
+    assert list(dataset.entities()) == world.entities
+    assert {split: list(dataset.documents(split)) for split in dataset.splits} == {
+        split: list(reviews) for split, reviews in world.documents.items()
+    }
+
+
+def test_face_noise_is_the_noise_of_the_drawn_pictures(tmp_path: Path) -> None:
+    def drawn(face_noise: float) -> dict[str, bytes]:
+        folder = tmp_path / str(face_noise)
+        generate(4, {"train": 2, "test": 1}, seed=1, difficulty=Difficulty(face_noise=face_noise)).draw(folder)
+        return {path.name: path.read_bytes() for path in folder.rglob("*.jpg")}
+
+    usual, noisy = drawn(0.25), drawn(0.8)
+    assert usual.keys() == noisy.keys()
+    assert not set(usual.values()) & set(noisy.values())
 
 
 def test_every_picture_is_drawn(tmp_path: Path) -> None:
@@ -188,7 +272,8 @@ def test_a_world_needs_more_than_counts_and_more_than_votes(seed: int) -> None:
 
 
 def test_ambiguity_makes_it_harder() -> None:
-    easy, usual, hard = (accuracy(generate(ambiguity=ambiguity), "train") for ambiguity in (0.0, 0.5, 1.0))
+    worlds = [generate(difficulty=Difficulty(ambiguity=ambiguity)) for ambiguity in (0.0, 0.5, 1.0)]
+    easy, usual, hard = (accuracy(world, "train") for world in worlds)
     assert easy.prior > usual.prior > hard.prior
     assert easy.vote > usual.vote > hard.vote
     assert easy.vote > 0.93
@@ -214,7 +299,6 @@ def test_the_world_has_what_makes_films_hard_to_tell_apart() -> None:
     ("arguments", "message"),
     [
         ({"films": 5}, "films is 5; 3 splits need at least 6"),
-        ({"ambiguity": 1.5}, "ambiguity is 1.5; allowed: 0 to 1"),
         ({"documents": {"train": -1}}, "counts are 0 or more"),
     ],
 )
@@ -226,7 +310,6 @@ def test_bad_arguments(arguments: dict[str, object], message: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"noise": 1.5}, "pictures: noise is 1.5; allowed: 0 to 1"),
         ({"strangers": -0.1}, "pictures: strangers is -0.1; allowed: 0 to 1"),
         ({"strangers": 0.6, "unknown": 0.6}, "strangers and unknown are more than 1 together"),
         ({"most": -1}, "pictures: most is -1; allowed: 0 or more"),
@@ -235,3 +318,17 @@ def test_bad_arguments(arguments: dict[str, object], message: str) -> None:
 def test_bad_pictures(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Pictures(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"face_noise": 1.5}, "difficulty: face_noise is 1.5; allowed: 0 to 1"),
+        ({"ambiguity": -0.5}, "difficulty: ambiguity is -0.5; allowed: 0 to 1"),
+        ({"alone": float("nan")}, "difficulty: alone is nan; allowed: 0 to 1"),
+        ({"unrelated": -1}, "difficulty: unrelated is -1; allowed: 0 or more"),
+    ],
+)
+def test_bad_difficulties(arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Difficulty(**arguments)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from mmel.datasets import open_dataset
 from mmel.document import NIL, Document, VisualMention
 from mmel.errors import ConfigError, InputError
 from mmel.evaluate import main as evaluate_main
-from mmel.formats.jsonl import read_documents, write_documents, write_entities
+from mmel.formats.jsonl import read_documents
 from mmel.kb import KnowledgeBase
 from mmel.kb.build import build
 from mmel.linker import Linker
@@ -31,10 +31,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("seen") / "films"
     made = generate(8, {"train": 30, "val": 12}, seed=5)
-    root.mkdir()
-    write_entities(root / "kb.jsonl", made.entities)
-    for split, documents in made.documents.items():
-        write_documents(root / f"documents.{split}.jsonl", documents)
+    made.save(root)
     made.draw(root)
     build(made.entities, root.parent / "kb", name="films", date="2020-02-02")
     return root
