@@ -57,11 +57,11 @@ def _list(arguments: argparse.Namespace) -> int:
         print(json.dumps({"datasets": records}, ensure_ascii=False, indent=2))
         return 0
     for card in cards:
-        print(f"{card.name:<8} {card.title}")
+        print(f"{card.name:<10} {card.title}")
         for split, counts in card.splits.items():
             known = {"documents": counts.documents, "mentions": counts.mentions, "pictures": counts.visual}
-            print(f"         {split:<12} " + ", ".join(f"{n:,} {what}" for what, n in known.items() if n))
-        print(f"         get it: {card.get.strip()}")
+            print(f"           {split:<12} " + ", ".join(f"{n:,} {what}" for what, n in known.items() if n))
+        print(f"           get it: {card.get.strip()}")
     return 0
 
 

@@ -8,7 +8,8 @@ from mmel.errors import ConfigError
 
 
 def test_names() -> None:
-    assert dataset_names() == ["ace2004", "aida", "aquaint", "cweb", "movies", "msnbc", "sample", "wiki", "wikiperson"]
+    names = ["ace2004", "aida", "aquaint", "cweb", "m3el-movie", "movies", "msnbc", "sample", "wiki", "wikiperson"]
+    assert dataset_names() == names
 
 
 def test_an_unknown_name_says_what_was_meant() -> None:
