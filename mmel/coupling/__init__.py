@@ -1,0 +1,1 @@
+"""The coupling of the two modalities of a document by optimal transport."""

@@ -1,0 +1,32 @@
+"""Settings of how the two modalities are coupled, as `mmel.config` has them under `coupling`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from mmel.schema import Section
+
+
+class TransportConfig(Section):
+    """Which optimal transport couples the textual and the visual mentions of a document."""
+
+    cost: Literal["wasserstein", "gromov-wasserstein", "fused"] = Field(
+        default="wasserstein",
+        description="what the plan makes small: cross-modal cost (Gan et al. 2021, Eq. 10), the difference of the two "
+        "intra-modal structures (Eq. 9), or both",
+    )
+    mass: Literal["balanced", "partial", "semi-relaxed"] = Field(
+        default="balanced",
+        description="what is moved: all mass of both sides, a share of it, or all textual mass to wherever is cheapest",
+    )
+    reg: float = Field(default=0.2, ge=0, description="weight of the entropy; 0: the exact problem")
+    alpha: float = Field(
+        default=0.5, ge=0, le=1, description="weight of the structure in `fused`; the costs have 1 - it"
+    )
+    moved: float = Field(default=0.7, gt=0, le=1, description="share of the mass that `partial` moves")
+    iterations: int = Field(default=1000, ge=1, description="most iterations of a solver")
+    tolerance: float = Field(
+        default=1e-9, gt=0, description="largest change of the objective, or error of the marginals, at which it stops"
+    )
