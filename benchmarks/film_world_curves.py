@@ -7,7 +7,7 @@ partner in the other modality, unrelated pictures, and unrelated pictures in pla
 seed a world is generated, the experiment `sample` trained on it, and its test split linked: joint, and naive, which is
 what each modality says by itself. Scores are micro-F1 in the knowledge base; intervals hold 95 % of 10,000 bootstrap
 samples of the documents of all seeds, paired where naive and joint are compared. The numbers go to `curves.json`, the
-charts to `curves.html`. Worlds that are measured already in the folder are not measured again.
+charts to `curves.html`. Worlds that the folder holds already, of the same settings, are not measured again.
 """
 
 from __future__ import annotations
@@ -215,7 +215,8 @@ def main(argv: list[str]) -> int:
 
 
 def _counts(arguments: argparse.Namespace, world: World, seed: int, size: Size) -> dict[str, Any]:
-    made_of = repr((world.difficulty, world.pictures, seed, size, arguments.set))
+    config = load_config("sample", [*size.overrides, *arguments.set]).to_dict()
+    made_of = repr((world.difficulty, world.pictures, seed, size, config))
     folder = arguments.out / f"world-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}"
     return measure(folder, world, seed, size, arguments.set)
 
