@@ -24,7 +24,8 @@ _STYLE = """
   --joint: #6aa9f7; --naive: #f0b866; } }
 body { margin: 0 auto; padding: 20px; max-width: 1000px; background: var(--page); color: var(--ink);
   font: 15px/1.45 system-ui, sans-serif; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 20px; }
+h1 { font-size: 1.4rem; line-height: 1.2; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); gap: 20px; }
 svg { width: 100%; height: auto; }
 text { fill: var(--muted); font-size: 12px; }
 .heading { fill: var(--ink); font-size: 14px; font-weight: 600; }
@@ -36,7 +37,7 @@ polyline { fill: none; stroke: var(--own); stroke-width: 2; stroke-linejoin: rou
 polygon { fill: var(--own); opacity: .15; }
 circle { fill: var(--own); }
 g > text { fill: var(--own); font-weight: 600; }
-pre { overflow-x: auto; font-size: 12px; }
+pre { overflow-x: auto; font-size: 12px; white-space: pre-wrap; }
 """
 
 
@@ -65,11 +66,13 @@ class _Axes:
 
     @classmethod
     def around(cls, points: Points, modality: str) -> _Axes:
-        """Axes that hold every interval, in twentieths; they span a fifth at least: less makes much of little."""
+        """Axes that hold every interval. They span whole fifths, for round levels; less would make much of little."""
         ends = [at[modality][system] for at in points for system in ("naive", "joint")]
-        high = max(0.2, math.ceil(20 * max(end["high"] for end in ends) - 1e-9) / 20)
-        low = min(high - 0.2, math.floor(20 * min(end["low"] for end in ends) + 1e-9) / 20)
-        return cls(points[0]["setting"], points[-1]["setting"], low, high)
+        high = math.ceil(20 * max(end["high"] for end in ends) - 1e-9) / 20
+        low = math.floor(20 * min(end["low"] for end in ends) + 1e-9) / 20
+        span = max(1, math.ceil(5 * (high - low) - 1e-9)) / 5
+        low = max(0.0, high - span)
+        return cls(points[0]["setting"], points[-1]["setting"], low, low + span)
 
     def x(self, setting: float) -> float:
         share = (setting - self.first) / (self.last - self.first) if self.last > self.first else 0.5

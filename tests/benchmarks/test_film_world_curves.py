@@ -104,6 +104,8 @@ def test_a_chart_holds_every_curve_and_band(points: list[dict[str, Any]]) -> Non
     assert len(places) == 2 * 3 * len(points)
     assert min(levels) <= min(y for _, y in places) <= max(y for _, y in places) <= max(levels)
     assert all(48 <= x <= 388 for x, _ in places)
+    shares = [int(share) for share in re.findall(r">(\d+)%<", svg)]
+    assert len(shares) == 5 and 0 <= shares[0] < shares[-1] <= 100 and all(share % 5 == 0 for share in shares)
     names = {name: float(y) for y, name in re.findall(r'<text [^>]*y="([^"]+)"[^>]*>(naive|joint)<', svg)}
     assert abs(names["naive"] - names["joint"]) >= 13.9
 
