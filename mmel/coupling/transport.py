@@ -18,6 +18,8 @@ from mmel.errors import InputError
 
 MARGINAL_TOLERANCE = 1e-6
 """Largest error of the marginals of a solution that calls itself converged."""
+LARGEST_COST = 1e50
+"""Costs are below it, so that no square or sum of them overflows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ def solve(problem: Problem, config: TransportConfig) -> Solution:
     """The transport plan of one document; InputError where costs or masses are none.
 
     The structure makes the problem non-convex: the search starts from the optimum of a linear problem and, where
-    reg = 0, from the product of the masses as well, and the better end is kept. Masses are normalised to 1 on each side; `partial` moves `config.moved`
-    of that, `semi-relaxed` keeps the masses of the textual side alone.
+    reg = 0, from the product of the masses as well, and the better end is kept. Masses are normalised to 1 on each
+    side; `partial` moves `config.moved` of that, `semi-relaxed` keeps the masses of the textual side alone.
     """
     cross, left, right, a, b = _check(problem, config)
     rows, columns = np.flatnonzero(a), np.flatnonzero(b)
@@ -70,12 +72,11 @@ def solve(problem: Problem, config: TransportConfig) -> Solution:
         left, right = left[np.ix_(rows, rows)], right[np.ix_(columns, columns)]
     objective = _Objective(linear, left, right, weight, config.reg)
     marginals = _Marginals(a[rows], b[columns], config)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # looked for below
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what comes of them is looked for below
         found, iterations, stopped = _minimise(objective, marginals, config)
     if not np.isfinite(found).all():
-        size = max(float(np.abs(part).max()) for part in (linear, left, right) if part is not None)
         raise InputError(
-            f"costs up to {size:.3g} overflow at reg = {config.reg}", field="reg", remedy="scale the costs to [0, 1]"
+            f"{config.reg} is too small for these costs: the solver overflows", field="reg", remedy="raise it"
         )
     plan[np.ix_(rows, columns)] = found
     error = marginals.error(found)
@@ -108,12 +109,13 @@ def _cost(values: np.ndarray | None, name: str, cost: str) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2:
         raise InputError(f"has shape {list(array.shape)}, not two axes", field=name, remedy="give a matrix of costs")
-    if not np.isfinite(array).all():
-        at = np.argwhere(~np.isfinite(array))[0]
+    wrong = ~(np.abs(array) < LARGEST_COST)  # NaN is not below it, either
+    if wrong.any():
+        at = np.argwhere(wrong)[0].tolist()
         raise InputError(
-            f"is {array[tuple(at)]} at {at.tolist()}",
+            f"is {array[tuple(at)]} at {at}; allowed: finite costs below {LARGEST_COST:g}",
             field=name,
-            remedy="couple finite costs; see what scores they are from",
+            remedy="look at the scores or vectors that the costs are made from",
         )
     return array
 
@@ -132,8 +134,11 @@ def _masses(values: np.ndarray | None, size: int, name: str) -> np.ndarray:
             field=name,
             remedy="masses are finite and not negative",
         )
-    if size and not array.any():
+    if not size:
+        return array
+    if not array.any():
         raise InputError("is zero for every mention", field=name, remedy="give some mention mass, or None for uniform")
+    array = array / array.max()  # the sum of the largest floats would overflow
     return array / array.sum()
 
 

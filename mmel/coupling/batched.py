@@ -1,0 +1,209 @@
+"""Balanced entropic transport of many documents at once, with gradients into the costs.
+
+Objective and plans are those of `mmel.coupling.transport`. The value contains the entropy: at the optimum of the whole
+objective the gradient into the costs is that at a fixed plan (envelope theorem), without differentiating the solver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmel.coupling.transport import LARGEST_COST, MARGINAL_TOLERANCE
+from mmel.coupling_settings import TransportConfig
+from mmel.errors import ConfigError, InputError
+
+PADDED_MASS = 1e-30
+"""Mass of what pads: with none, log 0 - log 0 would be NaN."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchedSolution:
+    """Plans [B, n, m] without gradient, zero where padded, and `value` [B] with gradients into the costs.
+
+    `value` is the objective with the entropy term, 0 for a document with an empty side. `marginal_error` [B] is the
+    largest absolute deviation from uniform masses; `converged` [B] says that it is at most 1e-6 and that the search
+    stopped before its last iteration.
+    """
+
+    plan: Tensor
+    value: Tensor
+    marginal_error: Tensor
+    iterations: int
+    converged: Tensor
+
+
+def couple(
+    cross: Tensor | None,
+    left: Tensor | None,
+    right: Tensor | None,
+    text_mask: Tensor,
+    visual_mask: Tensor,
+    config: TransportConfig,
+) -> BatchedSolution:
+    """Couple B documents with uniform masses on the mentions of the masks, padded to n and m.
+
+    `cross` [B, n, m], `left` [B, n, n] and `right` [B, m, m] are costs as in `Problem`, of any content where padded;
+    `text_mask` is [B, n], `visual_mask` [B, m]. Solved in float64 whatever the costs are in. ConfigError unless
+    `config` is balanced with reg > 0; InputError where a cost is missing, not finite or of another shape.
+    """
+    if config.mass != "balanced" or not config.reg:
+        raise ConfigError(
+            f"mass={config.mass}, reg={config.reg}: batches are coupled with mass=balanced and reg above 0. Remedy: "
+            "solve these document by document"
+        )
+    there = text_mask.unsqueeze(2) & visual_mask.unsqueeze(1)
+    objective = _objective(cross, left, right, text_mask, visual_mask, config)
+    # A document with an empty side couples its padding, so that the batch converges; its plan is emptied below.
+    coupled = there.flatten(1).any(1)
+    a, b = (_masses(mask | ~coupled.unsqueeze(1)) for mask in (text_mask, visual_mask))
+    with torch.no_grad():
+        plan, iterations, stopped = _minimise(objective.detach(), a, b, config)
+        if not bool(plan.isfinite().all()):
+            raise InputError(
+                f"{config.reg} is too small for these costs: the solver overflows", field="reg", remedy="raise it"
+            )
+        plan = plan * there
+        error = torch.cat([plan.sum(2) - a * text_mask, plan.sum(1) - b * visual_mask], 1).abs()
+        error = torch.where(coupled, error.sum(1) if not error.shape[1] else error.amax(1), 0.0)
+    value = objective(plan) + config.reg * torch.xlogy(plan, plan).sum((1, 2))
+    return BatchedSolution(plan, value, error, iterations, stopped & (error <= MARGINAL_TOLERANCE))
+
+
+@dataclass(frozen=True, slots=True)
+class _Objective:
+    """The objective without its entropy term: `linear` [B, n, m] is (1 - weight) C, `weight` alpha."""
+
+    linear: Tensor
+    left: Tensor | None
+    right: Tensor | None
+    weight: float
+
+    def detach(self) -> _Objective:
+        left, right = (None if side is None else side.detach() for side in (self.left, self.right))
+        return _Objective(self.linear.detach(), left, right, self.weight)
+
+    def __call__(self, plan: Tensor) -> Tensor:
+        """Values [B] of plans [B, n, m]."""
+        value = (self.linear * plan).sum((1, 2))
+        if self.left is None:
+            return value
+        from ot.batch import loss_quadratic_batch
+
+        masses = plan.sum(2), plan.sum(1)
+        structure: Tensor = loss_quadratic_batch(
+            *masses, self.left, self.right, plan, symmetric=False, recompute_const=True
+        )
+        return value + self.weight * structure
+
+    def linearise(self, plan: Tensor) -> tuple[Tensor, Tensor]:
+        """Values [B] and gradients [B, n, m] at plans."""
+        with torch.enable_grad():
+            plan = plan.requires_grad_()
+            value = self(plan)
+            (gradient,) = torch.autograd.grad(value.sum(), plan)
+        return value.detach(), gradient
+
+
+def _objective(
+    cross: Tensor | None,
+    left: Tensor | None,
+    right: Tensor | None,
+    text_mask: Tensor,
+    visual_mask: Tensor,
+    config: TransportConfig,
+) -> _Objective:
+    weight = {"wasserstein": 0.0, "gromov-wasserstein": 1.0, "fused": config.alpha}[config.cost]
+    masks = {"cross": (text_mask, visual_mask), "left": (text_mask, text_mask), "right": (visual_mask, visual_mask)}
+    used = {"wasserstein": ["cross"], "gromov-wasserstein": ["left", "right"]}.get(config.cost, list(masks))
+    costs: dict[str, Tensor] = {}
+    for (name, (rows, columns)), values in zip(masks.items(), (cross, left, right), strict=True):
+        if name in used:
+            costs[name] = _cost(values, rows.unsqueeze(2) & columns.unsqueeze(1), name, config)
+    shape = (*text_mask.shape, visual_mask.shape[1])
+    linear = (1 - weight) * costs["cross"] if "cross" in costs else text_mask.new_zeros(shape, dtype=torch.float64)
+    return _Objective(linear, costs.get("left"), costs.get("right"), weight)
+
+
+def _cost(values: Tensor | None, there: Tensor, name: str, config: TransportConfig) -> Tensor:
+    """Costs in float64, 0 where padded."""
+    if values is None:
+        raise InputError(f"is None, and cost = {config.cost} needs it", field=name, remedy="give it")
+    if values.shape != there.shape:
+        raise InputError(
+            f"has shape {list(values.shape)}, the masks need {list(there.shape)}",
+            field=name,
+            remedy="pad costs and masks to the same number of mentions",
+        )
+    cost = torch.where(there, values.double(), 0.0)
+    if not bool((cost.abs() < LARGEST_COST).all()):
+        raise InputError(
+            f"has NaN or costs of {LARGEST_COST:g} and more",
+            field=name,
+            remedy="look at the scores or vectors that the costs are made from",
+        )
+    return cost
+
+
+def _masses(mask: Tensor) -> Tensor:
+    """Uniform masses [B, n] where the mask is."""
+    return (mask.double() / mask.sum(1, keepdim=True).clamp(min=1)).clamp(min=PADDED_MASS)
+
+
+def _minimise(objective: _Objective, a: Tensor, b: Tensor, config: TransportConfig) -> tuple[Tensor, int, bool]:
+    """Plans, iterations, and whether the search stopped before its last.
+
+    The generalised conditional gradient of `mmel.coupling.transport`, for all documents at once until the last of them
+    has a duality gap (an upper bound of what a step can still gain) below the tolerance.
+    """
+    if not objective.linear.numel():
+        return torch.zeros_like(objective.linear), 0, True
+    sinkhorn = _Sinkhorn(a, b, config)
+    plan = sinkhorn(objective.linear)
+    if objective.left is None:
+        return plan, sinkhorn.iterations, sinkhorn.iterations < config.iterations
+    for iteration in range(1, config.iterations + 1):
+        value, gradient = objective.linearise(plan)
+        target = sinkhorn(gradient)
+        change = target - plan
+        slope = (gradient * change).sum((1, 2))
+        entropy = torch.xlogy(target, target).sum((1, 2)) - torch.xlogy(plan, plan).sum((1, 2))
+        gain = -slope - config.reg * entropy
+        if bool((gain <= config.tolerance).all()):
+            return target, iteration, True
+        curvature = objective(target) - value - slope
+        # The best point of a bound on the way to the target; the target itself where the way is not convex.
+        share = torch.where(2 * curvature > gain, gain.clamp(min=0) / (2 * curvature), 1.0)
+        plan = plan + share[:, None, None] * change
+    return plan, config.iterations, False
+
+
+class _Sinkhorn:
+    """Minimises <cost, P> + reg sum P log P for one batch of costs after the other, from where it ended before."""
+
+    def __init__(self, a: Tensor, b: Tensor, config: TransportConfig) -> None:
+        self.a, self.b, self.config = a, b, config
+        self.iterations = 0
+        self._potential = torch.zeros_like(b)
+
+    def __call__(self, cost: Tensor) -> Tensor:
+        """Plans [B, n, m] of costs [B, n, m]; `iterations` is how many it took."""
+        from ot.batch import solve_batch
+
+        found = solve_batch(
+            # A potential of one side in the costs changes no plan; POT has no other way in for it.
+            cost - self._potential.unsqueeze(1),
+            self.config.reg,
+            self.a,
+            self.b,
+            max_iter=self.config.iterations,
+            tol=self.config.tolerance,
+            method="log_sinkhorn",
+            grad="detach",
+        )
+        self.iterations = found.log["n_iter"] + 1
+        self._potential = self._potential + self.config.reg * found.potentials[1]
+        plan: Tensor = found.plan
+        return plan
