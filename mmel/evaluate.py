@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="write the scores as JSON (alone: to stdout)"
     )
-    parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page that shows each linked picture")
+    parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page that shows every link")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the linked documents as JSON lines")
     values = parser.parse_args(argv)
     from mmel.datasets import open_dataset

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmel.document import LinkedDocument
-from mmel.errors import ConfigError
 from mmel.evaluation.metrics import link_ranks
 from mmel.kb import KnowledgeBase
+from mmel.report.document import write_document_report
 from mmel.report.visual import EntityCard, VisualResult, write_visual_report
 from mmel.vision.regions import Region
 
@@ -16,14 +16,11 @@ from mmel.vision.regions import Region
 def write_report(
     path: Path, linked: Sequence[LinkedDocument], kb: KnowledgeBase, pictures: Path, *, title: str, protocol: str
 ) -> None:
-    """Write the page of linked documents; ConfigError where none of them has a linked visual mention.
+    """Write the page of linked documents: of texts with what stands beside them, of pictures where no text is linked.
 
     Args:
         pictures: folder that the pictures of documents and entities are relative to.
     """
-    results = visual_results(linked, pictures)
-    if not results:
-        raise ConfigError("--report shows linked pictures, and there is none. Remedy: a model with modalities=visual")
 
     def cards(ids: Sequence[str]) -> Mapping[str, EntityCard]:
         known = kb.indices(ids)
@@ -35,7 +32,10 @@ def write_report(
             for record in records
         }
 
-    write_visual_report(path, results, cards, title=title, protocol=protocol)
+    if any(one.text_links for one in linked):
+        write_document_report(path, linked, cards, pictures, title=title, protocol=protocol)
+    else:
+        write_visual_report(path, visual_results(linked, pictures), cards, title=title, protocol=protocol)
 
 
 def visual_results(linked: Sequence[LinkedDocument], pictures: Path) -> list[VisualResult]:

@@ -12,8 +12,9 @@
   function filter() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     let count = 0;
+    list.dataset.show = state;
     for (const { node, text } of cards) {
-      const fits = (!state || node.dataset.state === state) && words.every((word) => text.includes(word));
+      const fits = (!state || node.dataset.state.split(" ").includes(state)) && words.every((word) => text.includes(word));
       node.hidden = !fits;
       count += fits;
     }

@@ -11,9 +11,11 @@ from typing import NamedTuple
 from mmel import __version__
 from mmel.report.html import Child, Html, element, joined
 
+_LISTED = 20  # pictures that cannot be read
+
 
 class Filter(NamedTuple):
-    """A button that leaves the cards with one `data-state`; the empty state is all cards."""
+    """A button that leaves the cards with this word in their `data-state`; the empty state is all cards."""
 
     state: str
     label: str
@@ -28,15 +30,16 @@ class Order(NamedTuple):
     falls: bool = False
 
 
-def page(title: str, header: Child, cards: Iterable[Html], *, css: str = "") -> Iterator[str]:
+def page(title: str, header: Child, cards: Iterable[Html], *, css: str = "", kind: str = "") -> Iterator[str]:
     """The pieces of a page in order, to be written to a file.
 
     Args:
         header: what stands above the cards.
         cards: `<li>` elements with `data-state` and a number for each Order in use.
         css: rules of this page, after those of all pages.
+        kind: of page that has a style sheet and a script of its own, which follow those of all pages.
     """
-    style, script = _file("page.css"), _file("page.js")
+    style, script = ("".join(_file(f"{name}.{ending}") for name in ("page", kind) if name) for ending in ("css", "js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Nothing may be fetched, and no script but ours may run, even if a text were to slip through unescaped.
     policy = (
@@ -56,7 +59,7 @@ def page(title: str, header: Child, cards: Iterable[Html], *, css: str = "") -> 
     yield f'<!DOCTYPE html>\n<html lang="en">\n{head}\n<body>\n<main>\n{joined([header])}\n<ol id="cards">\n'
     for card in cards:
         yield f"{card}\n"
-    empty = element("p", "No mention fits.", id="none", hidden=True)
+    empty = element("p", "Nothing fits.", id="none", hidden=True)
     yield f"</ol>\n{empty}\n</main>\n{element('script', Html(script))}\n</body>\n</html>\n"
 
 
@@ -95,6 +98,14 @@ def tile(label: str, value: str) -> Html:
 def notes(summary: str, lines: Iterable[str]) -> Html:
     """Lines that are folded away under their summary; line breaks inside them are kept."""
     return element("details", element("summary", summary), [element("p", line) for line in lines], class_="notes")
+
+
+def unread(problems: Sequence[str]) -> Html | None:
+    """A line for each picture that cannot be read, folded away; None where all can be."""
+    if not problems:
+        return None
+    more = [f"and {len(problems) - _LISTED:,} more"] if len(problems) > _LISTED else []
+    return notes(f"{len(problems):,} of the pictures on this page cannot be read", [*problems[:_LISTED], *more])
 
 
 def _file(name: str) -> str:

@@ -41,10 +41,11 @@ class Thumbnails:
         return element("div", class_=f"picture {shown}", role="img", aria_label=label)
 
 
-def thumbnails(regions: Iterable[Region], *, side: int = 112, workers: int = 2) -> Thumbnails:
+def thumbnails(regions: Iterable[Region], *, side: int = 112, workers: int = 2, prefix: str = "p") -> Thumbnails:
     """JPEG pictures of at most `side` x `side` pixels, of regions with a margin around their boxes.
 
-    Nothing of a file but its pixels gets into them. workers: threads that read.
+    Nothing of a file but its pixels gets into them. workers: threads that read. prefix: of the classes' names, for a
+    page that has pictures of two sizes.
     """
     distinct = list(dict.fromkeys(regions))
     classes: dict[Region, str | None] = {}
@@ -59,7 +60,7 @@ def thumbnails(regions: Iterable[Region], *, side: int = 112, workers: int = 2) 
             problems.append(str(result))
             classes[region] = None
         else:
-            classes[region] = names.setdefault(result, f"p{len(names)}")
+            classes[region] = names.setdefault(result, f"{prefix}{len(names)}")
     css = "\n".join(f".{name}{{background-image:{_url(data)}}}" for data, name in names.items())
     return Thumbnails(classes, css, tuple(problems))
 

@@ -15,7 +15,7 @@ from mmel.evaluation.metrics import mrr_at, recall_at
 from mmel.files import atomic_write
 from mmel.report.chart import recall_curve
 from mmel.report.html import Html, element
-from mmel.report.page import Filter, Order, notes, page, tile, toolbar
+from mmel.report.page import Filter, Order, notes, page, tile, toolbar, unread
 from mmel.report.pictures import Thumbnails, thumbnails
 from mmel.vision.regions import Region
 
@@ -36,7 +36,6 @@ _ORDERS = (
     Order("place", "as in the documents"),
 )
 _DEEPEST = 100  # of the R@k curve
-_LISTED = 20  # pictures that cannot be read
 _UNREADABLE = "picture of the report cannot be read"
 _LONGEST = 160  # characters of a description
 _READ = (
@@ -77,6 +76,12 @@ class EntityCard:
 Entities = Mapping[str, EntityCard] | Callable[[Sequence[str]], Mapping[str, EntityCard]]
 
 
+def entity_cards(entities: Entities, ids: Sequence[str]) -> dict[str, EntityCard]:
+    """The card of each entity, in the order of `ids`; one that is not known shows its id."""
+    known = entities(ids) if callable(entities) else entities
+    return {id: known.get(id) or EntityCard(id, id, "not in the knowledge base") for id in ids}
+
+
 def write_visual_report(
     path: str | Path,
     results: Sequence[VisualResult],
@@ -105,8 +110,7 @@ def write_visual_report(
     judged = sorted((_Judged(place, result) for place, result in enumerate(results)), key=_Judged.badness)
     shown = judged[:limit]
     wanted = list(dict.fromkeys(id for one in shown for id in one.ids(top)))
-    known = entities(wanted) if callable(entities) else entities
-    cards = {id: known.get(id) or EntityCard(id, id, "not in the knowledge base") for id in wanted}
+    cards = entity_cards(entities, wanted)
     regions = [one.result.region for one in shown]
     regions += [Region(card.picture) for card in cards.values() if card.picture is not None]
     pictures = thumbnails(regions)
@@ -114,7 +118,7 @@ def write_visual_report(
         element("h1", title),
         element("p", protocol, class_="protocol"),
         _headline(judged),
-        _unread(pictures.problems),
+        unread(pictures.problems),
         _toolbar(judged, len(shown)),
     ]
     view = _View(cards, pictures, top)
@@ -185,13 +189,6 @@ def _headline(judged: Sequence[_Judged]) -> Html:
     curve = recall_curve([recall_at(ranks, k) for k in range(1, deepest + 1)]) if deepest > 1 else None
     numbers = element("div", element("dl", tiles, class_="tiles"), notes("How to read this page", _READ))
     return element("section", numbers, curve, class_="headline", aria_label="Scores")
-
-
-def _unread(problems: Sequence[str]) -> Html | None:
-    if not problems:
-        return None
-    more = [f"and {len(problems) - _LISTED:,} more"] if len(problems) > _LISTED else []
-    return notes(f"{len(problems):,} of the pictures on this page cannot be read", [*problems[:_LISTED], *more])
 
 
 def _toolbar(judged: Sequence[_Judged], shown: int) -> list[Html | None]:
