@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmel.coupling.transport import LARGEST_COST, MARGINAL_TOLERANCE
+from mmel.coupling.transport import LARGEST_COST, LOOSEST, MARGINAL_TOLERANCE
 from mmel.coupling_settings import TransportConfig
 from mmel.errors import ConfigError, InputError
 
@@ -25,7 +25,7 @@ class BatchedSolution:
 
     `value` is the objective with the entropy term, 0 for a document with an empty side. `marginal_error` [B] is the
     largest absolute deviation from uniform masses; `converged` [B] says that it is at most 1e-6 and that the search
-    stopped before its last iteration.
+    over plans, where there is structure, stopped before its last iteration.
     """
 
     plan: Tensor
@@ -153,31 +153,43 @@ def _masses(mask: Tensor) -> Tensor:
 
 
 def _minimise(objective: _Objective, a: Tensor, b: Tensor, config: TransportConfig) -> tuple[Tensor, int, bool]:
-    """Plans, iterations, and whether the search stopped before its last.
+    """Plans, iterations, and whether a search over them stopped before its last.
 
-    The generalised conditional gradient of `mmel.coupling.transport`, for all documents at once until the last of them
-    has a duality gap (an upper bound of what a step can still gain) below the tolerance.
+    The generalised conditional gradient of `mmel.coupling.transport`, for all documents at once until no step of any
+    can gain more than the tolerance.
     """
     if not objective.linear.numel():
         return torch.zeros_like(objective.linear), 0, True
     sinkhorn = _Sinkhorn(a, b, config)
-    plan = sinkhorn(objective.linear)
+    plan = sinkhorn(_first_cost(objective, a, b), config.tolerance)
     if objective.left is None:
-        return plan, sinkhorn.iterations, sinkhorn.iterations < config.iterations
-    for iteration in range(1, config.iterations + 1):
+        return plan, sinkhorn.iterations, True
+    tolerance, stopped, iteration = LOOSEST, False, 0
+    while not stopped and iteration < config.iterations:
+        iteration += 1
         value, gradient = objective.linearise(plan)
-        target = sinkhorn(gradient)
+        target = sinkhorn(gradient, tolerance)
         change = target - plan
         slope = (gradient * change).sum((1, 2))
-        entropy = torch.xlogy(target, target).sum((1, 2)) - torch.xlogy(plan, plan).sum((1, 2))
-        gain = -slope - config.reg * entropy
-        if bool((gain <= config.tolerance).all()):
-            return target, iteration, True
         curvature = objective(target) - value - slope
+        entropy = torch.xlogy(target, target).sum((1, 2)) - torch.xlogy(plan, plan).sum((1, 2))
+        gain = (-slope - config.reg * entropy).clamp(min=0)
         # The best point of a bound on the way to the target; the target itself where the way is not convex.
-        share = torch.where(2 * curvature > gain, gain.clamp(min=0) / (2 * curvature), 1.0)
+        share = torch.where(2 * curvature > gain, gain / (2 * curvature), 1.0)
         plan = plan + share[:, None, None] * change
-    return plan, config.iterations, False
+        stopped = bool((gain <= config.tolerance).all()) and tolerance <= config.tolerance
+        tolerance = max(min(float(gain.max()) / 10, LOOSEST), config.tolerance)
+    return sinkhorn(objective.linearise(plan)[1], config.tolerance), iteration, stopped
+
+
+def _first_cost(objective: _Objective, a: Tensor, b: Tensor) -> Tensor:
+    """Costs of the linear problems that the search starts from: see `mmel.coupling.transport`."""
+    if objective.left is None or objective.right is None or objective.weight < 1:
+        return objective.linear
+    left, right = (
+        (side.square() @ masses.unsqueeze(2)).sqrt() for side, masses in ((objective.left, a), (objective.right, b))
+    )
+    return (left - right.mT).square()
 
 
 class _Sinkhorn:
@@ -188,7 +200,7 @@ class _Sinkhorn:
         self.iterations = 0
         self._potential = torch.zeros_like(b)
 
-    def __call__(self, cost: Tensor) -> Tensor:
+    def __call__(self, cost: Tensor, tolerance: float) -> Tensor:
         """Plans [B, n, m] of costs [B, n, m]; `iterations` is how many it took."""
         from ot.batch import solve_batch
 
@@ -199,7 +211,7 @@ class _Sinkhorn:
             self.a,
             self.b,
             max_iter=self.config.iterations,
-            tol=self.config.tolerance,
+            tol=tolerance,
             method="log_sinkhorn",
             grad="detach",
         )

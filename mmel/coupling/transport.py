@@ -20,6 +20,8 @@ MARGINAL_TOLERANCE = 1e-6
 """Largest error of the marginals of a solution that calls itself converged."""
 LARGEST_COST = 1e50
 """Costs are below it, so that no square or sum of them overflows."""
+LOOSEST = 1e-3
+"""Error of the marginals at which a step's linear problem may stop as long as steps gain ten times as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +213,12 @@ _Found = tuple[np.ndarray, int, bool]
 class _Linear:
     """Minimises <cost, P> + reg sum P log P under the mass rule, for one cost after the other.
 
-    Sinkhorn starts where it ended for the cost before.
+    Sinkhorn starts where it ended for the cost before, and stops at marginals with an error of `tolerance`.
     """
 
     def __init__(self, marginals: _Marginals, config: TransportConfig) -> None:
         self.a, self.b, self.moved, self.config = marginals.a, marginals.b, marginals.moved, config
+        self.tolerance = config.tolerance
         self._potential = np.zeros(len(self.a))
         solvers: dict[tuple[str, bool], Callable[[np.ndarray], _Found]] = {
             ("balanced", False): self._exact,
@@ -226,6 +229,7 @@ class _Linear:
             ("semi-relaxed", True): self._softmax_rows,
         }
         self.solve = solvers[marginals.rule, config.reg > 0]
+        self.loosest = LOOSEST if self.solve == self._sinkhorn else config.tolerance
 
     def _exact(self, cost: np.ndarray) -> _Found:
         import ot
@@ -265,13 +269,13 @@ class _Linear:
             cost - excess[:, None],
             reg,
             numItermax=self.config.iterations,
-            stopThr=self.config.tolerance,
+            stopThr=self.tolerance,
             print_period=10,
             log=True,
             warn=False,
         )
         self._potential = self._potential + excess + log["alpha"]
-        return plan, log["n_iter"] + 1, log["err"][-1] <= self.config.tolerance
+        return plan, log["n_iter"] + 1, log["err"][-1] <= self.tolerance
 
     def _entropic_partial(self, cost: np.ndarray) -> _Found:
         from ot.partial import entropic_partial_wasserstein
@@ -285,10 +289,10 @@ class _Linear:
             # The log domain costs ten times as much; exp(-100) and its inverse are far from the ends of float64.
             method="sinkhorn" if np.ptp(cost) <= 100 * self.config.reg else "sinkhorn_log",
             numItermax=self.config.iterations,
-            stopThr=self.config.tolerance,
+            stopThr=self.tolerance,
             log=True,
         )
-        return plan, 10 * len(log["err"]) - 9, log["err"][-1] <= self.config.tolerance
+        return plan, 10 * len(log["err"]) - 9, log["err"][-1] <= self.tolerance
 
 
 # --- problems with structure ----------------------------------------------------------------------------------------
@@ -324,46 +328,29 @@ def _first_cost(objective: _Objective, marginals: _Marginals) -> np.ndarray:
 def _conditional_gradient(objective: _Objective, linear: _Linear, start: np.ndarray) -> _Found:
     """Generalised conditional gradient (Bredies et al. 2009): a linear, entropic where reg > 0, problem a step.
 
-    Without entropy it is POT's solver of fused Gromov-Wasserstein; with it, projected gradient (Peyre et al. 2016)
-    whose step is shorter where the whole one would not descend.
+    Without entropy it is what POT does for fused Gromov-Wasserstein (Vayer et al. 2019); with it, projected gradient
+    (Peyre et al. 2016) whose step is shorter where the whole one would not descend. It stops when a step gains less
+    than the tolerance.
     """
-    from ot.optim import generic_conditional_gradient, solve_1d_linesearch_quad
+    from ot.optim import solve_1d_linesearch_quad
 
-    entropy, structure_gradient = objective.negative_entropy, objective.structure_gradient
-
-    def nonlinear(plan: np.ndarray) -> float:
-        return float(np.sum(plan * structure_gradient(plan))) / 2 + entropy(plan)
-
-    def direction(a: np.ndarray, b: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, dict[str, object]]:
-        return linear.solve(gradient)[0], {}
-
-    def step(  # as POT calls it
-        cost: object, plan: np.ndarray, change: np.ndarray, gradient: np.ndarray, old: float, structure: np.ndarray
-    ) -> tuple[float, int, float, np.ndarray]:
-        curved = structure_gradient(change)
-        curvature, slope = float(np.sum(curved * change)) / 2, float(np.sum(gradient * change))
+    config, entropy = linear.config, objective.negative_entropy
+    plan, structure, stopped = start, objective.structure_gradient(start), False
+    iteration = 0
+    while not stopped and iteration < config.iterations:
+        iteration += 1
+        gradient = objective.linear + structure
+        change = linear.solve(gradient)[0] - plan
+        curved = objective.structure_gradient(change)
+        curvature = float(np.sum(curved * change)) / 2
         # The entropy is convex: its chord is above it, so that what descends along the chord descends.
-        before = entropy(plan)
-        share = float(solve_1d_linesearch_quad(curvature, slope + entropy(plan + change) - before))
-        new = old + curvature * share**2 + slope * share + entropy(plan + share * change) - before
-        return share, 1, new, structure + share * curved
-
-    config = linear.config
-    plan, log = generic_conditional_gradient(
-        linear.a,
-        linear.b,
-        objective.linear,
-        nonlinear,
-        structure_gradient,
-        1.0,
-        None,
-        direction,
-        step,
-        G0=start,
-        numItermax=config.iterations,
-        stopThr=config.tolerance,
-        stopThr2=config.tolerance,
-        log=True,
-    )
-    iterations = len(log["loss"]) - 1
-    return plan, iterations, iterations < config.iterations
+        slope = float(np.sum(gradient * change)) + entropy(plan + change) - entropy(plan)
+        share = float(solve_1d_linesearch_quad(curvature, slope))
+        plan, structure = plan + share * change, structure + share * curved
+        gain = -share * (slope + share * curvature)
+        stopped = gain <= config.tolerance and linear.tolerance <= config.tolerance
+        linear.tolerance = max(min(gain / 10, linear.loosest), config.tolerance)
+    if config.reg:  # the marginals of the first steps are left behind
+        linear.tolerance = config.tolerance
+        plan = linear.solve(objective.linear + objective.structure_gradient(plan))[0]
+    return plan, iteration, stopped
