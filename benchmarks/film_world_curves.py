@@ -64,9 +64,9 @@ class Size(NamedTuple):
 
 _USUAL, _NONE = Difficulty(), Pictures(most=0)
 KNOBS = {
-    "face_noise": Knob("face noise", [World(x, replace(_USUAL, face_noise=x)) for x in (0, 0.25, 0.5, 1)]),
-    "ambiguity": Knob("name ambiguity", [World(x, replace(_USUAL, ambiguity=x)) for x in (0, 0.5, 1)]),
-    "alone": Knob("share of people without a partner", [World(x, replace(_USUAL, alone=x)) for x in (0, 0.5, 1)]),
+    "face_noise": Knob("face noise", [World(x, replace(_USUAL, face_noise=x)) for x in (0.0, 0.1, 0.25, 0.5)]),
+    "ambiguity": Knob("name ambiguity", [World(x, replace(_USUAL, ambiguity=x)) for x in (0.0, 0.5, 1.0)]),
+    "alone": Knob("share of people without a partner", [World(x, replace(_USUAL, alone=x)) for x in (0.0, 0.5, 1.0)]),
     "unrelated": Knob("more pictures, unrelated", [World(n, replace(_USUAL, unrelated=n)) for n in (0, 2, 8)]),
     "useless": Knob("pictures, all unrelated", [World(n, replace(_USUAL, unrelated=n), _NONE) for n in (2, 8)]),
 }
@@ -169,7 +169,7 @@ def below(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
 
 def table(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """A line a setting and modality, in per cent."""
-    lines = [f"{'knob':<11}{'setting':>8}  {'':<7}{'naive':>7}{'joint':>7}{'joint - naive':>22}{'mentions':>10}"]
+    lines = [f"{'knob':<11}{'setting':>8}  {'':<7}{'naive':>7}{'joint':>7}{'joint - naive':>25}{'mentions':>10}"]
     for knob, points in curves.items():
         for at in points:
             for modality in (name for name in MODALITIES if name in at):
@@ -177,7 +177,7 @@ def table(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
                 interval = f"{100 * gain['value']:+.2f} [{100 * gain['low']:+.2f}, {100 * gain['high']:+.2f}]"
                 lines.append(
                     f"{knob:<11}{at['setting']:>8g}  {modality:<7}{100 * naive['value']:7.2f}"
-                    f"{100 * joint['value']:7.2f}{interval:>22}{at[modality]['mentions']:>10,}"
+                    f"{100 * joint['value']:7.2f}{interval:>25}{at[modality]['mentions']:>10,}"
                 )
     return "\n".join(lines)
 
