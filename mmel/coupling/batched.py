@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmel.coupling.transport import LARGEST_COST, LOOSEST, MARGINAL_TOLERANCE
+from mmel.coupling.transport import LARGEST_COST, LOOSEST, MARGINAL_TOLERANCE, QUANTILES
 from mmel.coupling_settings import TransportConfig
 from mmel.errors import ConfigError, InputError
 
@@ -186,10 +186,17 @@ def _first_cost(objective: _Objective, a: Tensor, b: Tensor) -> Tensor:
     """Costs of the linear problems that the search starts from: see `mmel.coupling.transport`."""
     if objective.left is None or objective.right is None or objective.weight < 1:
         return objective.linear
-    left, right = (
-        (side.square() @ masses.unsqueeze(2)).sqrt() for side, masses in ((objective.left, a), (objective.right, b))
-    )
-    return (left - right.mT).square()
+    left, right = _quantiles(objective.left, a), _quantiles(objective.right, b)
+    return (left.unsqueeze(2) - right.unsqueeze(1)).square().mean(3)
+
+
+def _quantiles(structure: Tensor, masses: Tensor) -> Tensor:
+    """Of each row [B, n, n] the distances [B, n, QUANTILES] that equal shares of the masses [B, n] are below."""
+    distances, order = structure.sort(2)
+    below = masses.unsqueeze(1).expand_as(order).gather(2, order).cumsum(2)
+    shares = (torch.arange(QUANTILES, device=masses.device, dtype=masses.dtype) + 0.5) / QUANTILES
+    chosen = torch.searchsorted(below, shares.expand(*below.shape[:2], -1).contiguous())
+    return distances.gather(2, chosen.clamp(max=masses.shape[1] - 1))
 
 
 class _Sinkhorn:
