@@ -117,3 +117,10 @@ def test_what_is_needed_is_named(arguments: list[str], option: str) -> None:
     at = arguments.index(option)
     with pytest.raises(ConfigError, match=f"required: {option}"):
         main(arguments[:at] + arguments[at + 2 :])
+
+
+def test_a_report_shows_every_link_of_the_texts(arguments: list[str], films: Path, tmp_path: Path) -> None:
+    assert main([*arguments, "--report", str(tmp_path / "page.html"), "--out", str(tmp_path / "linked.jsonl")]) == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    links = [link for one in read_linked(tmp_path / "linked.jsonl") for link in one.text_links]
+    assert page.count('<a class="m ') == len(links) and "movies val: 20 documents" in page

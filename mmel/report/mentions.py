@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
 from mmel.document import NIL, Coupling, Link, LinkedDocument
@@ -18,7 +19,7 @@ LOW = 0.5  # a confidence below this is low
 class JudgedMention:
     """A mention with its decision.
 
-    `place` among the document's mentions of that modality. `name`: the surface, or the picture's file. `gold`: an
+    `place` among the document's mentions of that modality. `name`: the surface, or the picture's file name. `gold`: an
     entity id, `NIL`, or None where unlabelled. `alone`: what the modality decides by itself, None where that is not
     known. `apart`: no path joins it with the mention that it is coupled with most.
     """
@@ -55,7 +56,7 @@ def judged_mentions(linked: LinkedDocument) -> tuple[JudgedMention, ...]:
     document.check_spans()
     best = _strongest(linked)
     text = [(mention.text, mention.entity) for mention in document.text_mentions]
-    visual = [(mention.image, mention.entity) for mention in document.visual_mentions]
+    visual = [(PurePosixPath(mention.image).name, mention.entity) for mention in document.visual_mentions]
     return (*_judged("text", text, linked, best), *_judged("visual", visual, linked, best))
 
 
