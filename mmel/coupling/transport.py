@@ -261,13 +261,22 @@ class _Linear:
         return self.a[:, None] * softmax(-cost / self.config.reg, axis=1), 1, True
 
     def _sinkhorn(self, cost: np.ndarray) -> _Found:
+        from ot.batch import bregman_projection_batch
         from ot.bregman import sinkhorn_stabilized
 
-        # Scaling that moves into the log domain where it must (Schmitzer 2019): the iterates of sinkhorn_log, ten
-        # times as fast. It needs a first kernel in which no row or column vanishes.
         reg = self.config.reg
         cost = cost - self._potential[:, None]
         cost -= cost.min(0)
+        limits = {"max_iter": self.config.iterations, "tol": self.tolerance}
+        # exp(200), its inverse, and the product of two of them are far from the ends of float64.
+        if cost.max() <= 200 * reg:
+            # Transposed, because the side that comes first forgets where it started.
+            found = bregman_projection_batch(np.exp(cost.T / -reg)[None], self.b[None], self.a[None], **limits)
+            plan, iterations = found["T"][0].T, found["n_iters"] + 1
+            self._potential = self._potential + reg * np.log(found["potentials"][1][0])
+            return plan, iterations, bool(np.linalg.norm(plan.sum(0) - self.b) <= self.tolerance)
+        # Scaling that moves into the log domain where it must (Schmitzer 2019): the iterates of sinkhorn_log, ten
+        # times as fast. It needs a first kernel in which no row or column vanishes.
         excess = np.maximum(cost.min(1) - 500 * reg, 0)
         plan, log = sinkhorn_stabilized(
             self.a,
