@@ -44,8 +44,12 @@
       }));
   const titleOf = (entity) => (entity < 0 ? "NIL" : data.entities[entity][1]);
   const shown = (value, digits = 3) => (typeof value === "number" ? value.toFixed(digits) : value);
-  const signed = (value) =>
-    typeof value !== "number" ? value : (value < 0 ? "−" : "+") + Math.abs(value).toPrecision(3).replace(/\.?0+$/, "");
+  function signed(value) {
+    if (typeof value !== "number") return value;
+    const size = Math.abs(value);
+    const digits = size >= 100 ? size.toFixed(0) : size >= 0.01 ? size.toFixed(2) : size ? size.toPrecision(1) : "0";
+    return (value < 0 ? "−" : "+") + digits;
+  }
 
   // Cards -------------------------------------------------------------------------------------------------------------
 
@@ -252,11 +256,13 @@
     return x >= frame.left - 1 && x <= frame.right + 1 && y >= frame.top && y <= frame.bottom ? rect : null;
   }
 
-  function line(from, to, origin) {
+  function line(from, to, origin, frame) {
     const [x0, y0] = [from.right - origin.left, (from.top + from.bottom) / 2 - origin.top];
-    // At the height of the mention as far as the box reaches, so that lines to one box do not all end in one point.
-    const rim = Math.min(12, (to.bottom - to.top) / 4);
-    const [x1, y1] = [to.left - origin.left, Math.max(to.top + rim, Math.min(to.bottom - rim, y0 + origin.top)) - origin.top];
+    // The further right a box, the lower a line ends, so that those to neighbours do not cover each other; and a little
+    // towards the mention, so that those to one box do not all end in one point.
+    const [high, column] = [to.bottom - to.top, (to.left - frame.left) / (frame.right - frame.left)];
+    const side = Math.max(-1, Math.min(1, (from.top - to.top) / high));
+    const [x1, y1] = [to.left - origin.left, to.top - origin.top + high * (0.2 + 0.6 * column + 0.12 * side)];
     if (narrow()) {
       const [a, b, c, d] = [(from.left + from.right) / 2 - origin.left, from.top - origin.top,
         (to.left + to.right) / 2 - origin.left, to.bottom - origin.top];
@@ -290,7 +296,7 @@
       const [from, to] = [seen(ends[0], page), seen(ends[1], frame)];
       if (!from || !to) continue;
       const path = document.createElementNS(canvas.namespaceURI, "path");
-      path.setAttribute("d", line(from, to, origin));
+      path.setAttribute("d", line(from, to, origin, frame));
       path.setAttribute("stroke-width", (1 + (5 * mass) / most).toFixed(2));
       path.setAttribute("opacity", (0.15 + ((active ? 0.75 : 0.35) * mass) / most).toFixed(2));
       if (!route.length) path.setAttribute("class", "apart");
