@@ -319,7 +319,7 @@ def _minimise(objective: _Objective, marginals: _Marginals, config: TransportCon
         return linear.solve(objective.linear)
     first = _first_cost(objective, marginals)
     starts = [linear.solve(first)[0]]
-    if not config.reg:  # with entropy the ends were the same in 41 of 45 problems, and the search is slow
+    if not config.reg:  # with entropy the ends were the same in 229 of 240 random problems, and steps are slow
         starts.append(np.outer(marginals.a, marginals.b) * marginals.moved)
         if marginals.rule == "semi-relaxed":  # what is balanced is allowed, and does not send all to one column
             starts.append(_Linear(marginals.balanced(), config).solve(first)[0])
