@@ -15,11 +15,12 @@ enough that its objective, entropy included, is within 1e-3 of that of a solve t
 the worst document.
 
 Measured on two cores that other programs used as well, two runs: 12 x 8 mentions take 0.5 to 0.8 ms by balanced
-entropic Wasserstein, 0.2 by the exact, 0.1 to 0.2 by the semi-relaxed, 2.7 to 4.5 by balanced entropic fused and 1.2 to
-1.6 by exact semi-relaxed fused; 165 x 41 mentions 0.8 to 1.4 ms, 0.9 to 1.6, 0.4, 7 and 17 to 19, and at most 12 ms by
-any method with reg 0.2. The exact Gromov-Wasserstein problem is the slowest, 2 ms and 61 to 68. A document of a batch
-of 64 takes 0.06 to 0.07 ms (Wasserstein), 0.9 (Gromov-Wasserstein) and 0.3 to 0.4 (fused), gradients included: 11 (with
-the log domain 52 to 79), 15 to 16, and 13 to 17 times as fast as the loop. Differences are at most 1.4e-4.
+entropic Wasserstein, 0.2 to 0.3 by the exact, 0.1 to 0.2 by the semi-relaxed, 2.7 to 4.5 by balanced entropic fused,
+1.2 to 1.6 by exact semi-relaxed fused, and at most 8.5 (balanced entropic Gromov-Wasserstein). 165 x 41 mentions take
+0.8 to 1.4 ms, 0.9 to 1.6, 0.4 to 0.5, 7 and 17 to 19, at most 12 by any method with reg 0.2, and more than 50 only by
+exact balanced Gromov-Wasserstein (61 to 68). A document of a batch of 64 takes 0.06 to 0.07 ms (Wasserstein), 0.9
+(Gromov-Wasserstein) and 0.3 to 0.4 (fused), gradients included: 11, 15 to 16 and 13 to 17 times as fast as the loop, 52
+to 79 times where the loop is in the log domain. Differences are at most 1.4e-4.
 """
 
 from __future__ import annotations
