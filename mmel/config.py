@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from mmel import schema
+from mmel.coupling_settings import CouplingConfig
 from mmel.errors import ConfigError, did_you_mean
 from mmel.files import atomic_write
 from mmel.schema import Names, Section, UserPath, as_tuple, read_yaml
@@ -259,6 +260,7 @@ class Config(Section):
     encoder: EncoderConfig = Field(default=EncoderConfig(), description="the text encoder")
     model: ModelConfig = Field(default=ModelConfig(), description="scores and joint decision")
     vision: VisionConfig = Field(default=VisionConfig(), description="regions of pictures")
+    coupling: CouplingConfig = Field(default=CouplingConfig(), description="how the two modalities help each other")
     train: TrainConfig = Field(default=TrainConfig(), description="optimisation")
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mmel.schema import Section
 
@@ -30,3 +30,34 @@ class TransportConfig(Section):
     tolerance: float = Field(
         default=1e-9, gt=0, description="largest change of the objective, or error of the marginals, at which it stops"
     )
+
+
+class CouplingConfig(Section):
+    """How the textual and the visual mentions of a document help each other."""
+
+    plan: Literal["none", "uniform", "transport"] = Field(
+        default="none",
+        description="who speaks for whom: nobody; all mentions of the other modality alike (a vote over links of the "
+        "knowledge base); or those that a transport plan pairs (Gan et al. 2021, Algorithm 1)",
+    )
+    transport: TransportConfig = Field(default=TransportConfig(), description="the plan")
+    cross: Literal["links", "embedding", "both"] = Field(
+        default="links", description="cross-modal cost: distance of candidates in the base, of vectors, or their mean"
+    )
+    structure: Literal["links", "embedding", "both"] = Field(
+        default="links", description="intra-modal distances, in the same way"
+    )
+    uniform_share: float = Field(
+        default=0.0, ge=0, le=1, description="share of the uniform plan that is mixed into the transport plan"
+    )
+    coherence: bool = Field(
+        default=True, description="candidates of one modality's mentions speak for each other again, once both decide"
+    )
+    rounds: int = Field(default=4, ge=1, description="most rounds of plan and decision; the first have own weights")
+    ridge: float = Field(default=1e-4, gt=0, description="of the weights, which validation documents determine")
+
+    @field_validator("plan", mode="before")
+    @classmethod
+    def _none_is_a_word(cls, value: object) -> object:
+        """Settings are read with `none` as null."""
+        return "none" if value is None else value

@@ -7,7 +7,8 @@ from itertools import islice, repeat
 from pathlib import Path
 
 from mmel.config import Config
-from mmel.document import Document, LinkedDocument
+from mmel.coupling.coupler import Coupler, Sides, listen
+from mmel.document import Document, Link, LinkedDocument
 from mmel.errors import InputError, SkipReport
 from mmel.kb import KnowledgeBase
 from mmel.parallel import made_ahead
@@ -20,15 +21,21 @@ from mmel.vision.linker import VisualLinker
 class Linker:
     """Links the mentions of documents, textual and visual, to entities of one knowledge base.
 
-    A side that was not trained is None, and its mentions get no links.
+    A side that was not trained is None, and its mentions get no links; without a coupler each side decides alone.
 
     Example:
         >>> linker = Linker.from_pretrained("runs/sample-0")        # doctest: +SKIP
         >>> for linked in linker.link(documents): print(linked.text_links[0].entity)  # doctest: +SKIP
     """
 
-    def __init__(self, kb: KnowledgeBase, text: TextLinker | None = None, visual: VisualLinker | None = None) -> None:
-        self.kb, self.text, self.visual = kb, text, visual
+    def __init__(
+        self,
+        kb: KnowledgeBase,
+        text: TextLinker | None = None,
+        visual: VisualLinker | None = None,
+        coupler: Coupler | None = None,
+    ) -> None:
+        self.kb, self.text, self.visual, self.coupler = kb, text, visual, coupler
 
     @classmethod
     def from_pretrained(
@@ -60,7 +67,8 @@ class Linker:
             kb.check_lineage(meta)
         text = TextLinker.from_run(run, config, kb) if run.model_file.is_file() else None
         visual = VisualLinker.from_run(run.visual, config, kb, pictures) if run.visual.is_dir() else None
-        return cls(kb, text, visual)
+        coupler = Coupler.load(run.coupling_file, config.coupling, kb) if run.coupling_file.is_file() else None
+        return cls(kb, text, visual, coupler)
 
     @property
     def skips(self) -> SkipReport:
@@ -94,8 +102,27 @@ class Linker:
         self, documents: Sequence[Document], inputs: TextInputs | None, pictures: Path | None = None
     ) -> Iterator[LinkedDocument]:
         """Links of documents whose texts the text linker's preparer has made `inputs` of."""
+        if self.coupler is not None and self.text and self.visual and inputs is not None:
+            sides = self.listen(documents, inputs, pictures)
+            text: Iterable[tuple[Link, ...]] = self.text.links(inputs, sides.scores)
+            alone = list(self._alone(documents, text, self.visual.links_of(documents, sides.ranking)))
+            yield from self.coupler.link(sides, alone, self.visual.config.candidates)
+            return
         text = self.text.links(inputs) if self.text and inputs is not None else repeat(())
-        visual = self.visual.links(documents, pictures) if self.visual else repeat(())
+        yield from self._alone(documents, text, self.visual.links(documents, pictures) if self.visual else repeat(()))
+
+    def listen(self, documents: Sequence[Document], inputs: TextInputs, pictures: Path | None) -> Sides:
+        """What both sides say of documents, each alone; both must be there, and the coupling's settings."""
+        assert self.text is not None and self.visual is not None
+        config = self.text.config.coupling
+        return listen(documents, inputs, self.text.scores(inputs), self.visual, pictures, config)
+
+    def _alone(
+        self,
+        documents: Sequence[Document],
+        text: Iterable[tuple[Link, ...]],
+        visual: Iterable[tuple[Link, ...]],
+    ) -> Iterator[LinkedDocument]:
         meta = {"kb": self.kb.meta.content_hash[:12]}
         for document, text_links, visual_links in zip(documents, text, visual, strict=False):
             yield LinkedDocument(document, text_links, visual_links, meta)

@@ -75,10 +75,13 @@ class TextLinker:
         load_module(model, tensors, run.model_file)
         return cls(config, preparer, model, pick_device(config.device))
 
-    def links(self, inputs: TextInputs) -> Iterator[tuple[Link, ...]]:
-        """The links of each of the documents that the preparer has seen, one a mention that it has."""
-        candidates = inputs.candidates
-        links = ranked_links(candidates.ids, self.scores(inputs), self.kb, candidates.prior)
+    def links(self, inputs: TextInputs, scores: np.ndarray | None = None) -> Iterator[tuple[Link, ...]]:
+        """The links of each of the documents that the preparer has seen, one a mention that it has.
+
+        scores: what `scores` gave for them, where it is known.
+        """
+        candidates, scores = inputs.candidates, self.scores(inputs) if scores is None else scores
+        links = ranked_links(candidates.ids, scores, self.kb, candidates.prior)
         for d in range(len(inputs.documents)):
             rows = range(inputs.table.first[d], inputs.table.first[d + 1])
             yield tuple(links[i] for i in rows if inputs.asked[i])

@@ -75,6 +75,7 @@ class RunFolder:
         self.steps_file = self.path / "metrics.jsonl"
         self.metrics_file = self.path / "metrics.json"
         self.visual = self.path / "visual"
+        self.coupling_file = self.path / "coupling.json"
 
     @property
     def trained(self) -> bool:

@@ -22,6 +22,7 @@ from mmel.parallel import pick_device
 from mmel.text.linker import TextLinker, make_preparer
 from mmel.text.prepare import TextInputs, TextPreparer
 from mmel.training.checkpoint import save_tensors
+from mmel.training.joint import fit_coupling
 from mmel.training.run import RunFolder, read_json, write_json
 from mmel.training.trainer import TrainState, train_text_model
 from mmel.training.visual import train_visual
@@ -60,6 +61,10 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     if "visual" in config.modalities:
         linker.visual, visual = train_visual(config, dataset, kb, train, dev, run, say)
         clock.lap("visual")
+    if config.coupling.plan != "none":
+        linker.coupler = fit_coupling(config, linker, dev, inputs, dataset.pictures, say)
+        linker.coupler.save(run.coupling_file)
+        clock.lap("coupling")
     metrics = _metrics(config, dataset, linker, dev, inputs, state)
     metrics |= {"visual_history": visual, "seconds": clock.laps}
     write_json(run.metrics_file, metrics)

@@ -22,7 +22,7 @@ from mmel.vision.adapter import Adapters
 from mmel.vision.gallery import Gallery, TextTower, adapted_id, picture_gallery, text_gallery
 from mmel.vision.patch_transformer import PatchEncoder
 from mmel.vision.regions import UNREADABLE, Region, RegionEncoder, RegionReader
-from mmel.vision.tasks import Ranking, View, link
+from mmel.vision.tasks import Ranking, View, extend, link
 
 PATCH = "patch-transformer"
 _FILE, _ADAPTERS, _GALLERY = "visual.json", "adapters.safetensors", "gallery"
@@ -119,17 +119,31 @@ class VisualLinker:
         Raises:
             ConfigError: `pictures`, the folder that images are relative to, is needed and not given.
         """
-        regions = mention_regions(documents, pictures)
-        ranking = self.rank(regions)
-        links = ranked_links(ranking.entities, ranking.scores, self.kb, temperature=self.temperature)
+        yield from self.links_of(documents, self.rank(mention_regions(documents, pictures)))
+
+    def links_of(self, documents: Sequence[Document], ranking: Ranking) -> Iterator[tuple[Link, ...]]:
+        """`links`, of mentions that are ranked already."""
+        links = ranked_links(
+            ranking.entities, ranking.scores, self.kb, temperature=self.temperature, most=self.config.candidates
+        )
         place = 0
         for document in documents:
             count = len(document.visual_mentions)
             yield tuple(links[place : place + count])
             place += count
 
-    def rank(self, regions: Sequence[Region]) -> Ranking:
-        """The first `vision.candidates` entities of each region."""
+    @property
+    def entities(self) -> np.ndarray:
+        """Sorted indices of the entities that a region can be linked to."""
+        sides = [side.gallery.entities for side in (self.pictures, self.texts) if side is not None]
+        return np.unique(np.concatenate(sides))
+
+    def rank(self, regions: Sequence[Region], further: np.ndarray | None = None) -> Ranking:
+        """The first `vision.candidates` entities of each region.
+
+        further: `[n, c]` entities that are ranked besides (-1 pads); not with V2VTEL, whose scores are of the first
+            ones only.
+        """
         views = {}
         for name, side in ((PICTURES, self.pictures), (TEXTS, self.texts)):
             if side is not None and regions:
@@ -138,7 +152,7 @@ class VisualLinker:
                     self._report(passed_over)
         if not views:
             return Ranking(np.empty((0, 1), np.int64), np.empty((0, 1)))
-        return link(
+        ranking = link(
             self.config.task,
             pictures=views.get(PICTURES),
             texts=views.get(TEXTS),
@@ -147,6 +161,9 @@ class VisualLinker:
             length=self.config.rerank,
             weight=self.weight,
         )
+        if further is None or len(views) > 1:
+            return ranking
+        return extend(ranking, next(iter(views.values())), further)
 
     def forget_skips(self) -> None:
         """Count from zero again."""

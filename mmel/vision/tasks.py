@@ -118,6 +118,15 @@ def rerank(ranking: Ranking, view: View, length: int) -> Ranking:
     return _sorted(ranking.entities, scores)
 
 
+def extend(ranking: Ranking, view: View, further: np.ndarray) -> Ranking:
+    """A ranking by one gallery with the entities `further` `[n, c]` (-1 pads) in their places, as far as it has them."""
+    known = (further[:, :, None] == ranking.entities[:, None, :]).any(2)
+    added = np.where(known, -1, further)
+    scores = _scored(view, added)
+    added = np.where(np.isfinite(scores), added, -1)
+    return _sorted(np.concatenate([ranking.entities, added], 1), np.concatenate([ranking.scores, scores], 1))
+
+
 def fuse(pictures: View, texts: View, weight: float, k: int) -> Ranking:
     """The first k by (1 - weight) * picture score + weight * text score.
 

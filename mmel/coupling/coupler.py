@@ -1,0 +1,258 @@
+"""The coupling on a knowledge base: what both modalities say of documents in, joint links and their reasons out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mmel.candidates.graph import hubs_of
+from mmel.candidates.ranked import ranked_links
+from mmel.coupling.fusion import Decision, Weights, decide, from_state, names, state
+from mmel.coupling.graph import DocumentGraph, MentionScores, reached
+from mmel.coupling_settings import CouplingConfig
+from mmel.document import NIL, Coupling, Document, Link, LinkedDocument
+from mmel.kb import KnowledgeBase
+from mmel.text.prepare import TextInputs
+from mmel.training.run import read_json, write_json
+from mmel.vision.linker import VisualLinker, mention_regions
+from mmel.vision.tasks import Ranking
+
+FILE = "coupling.json"
+_TEXT_PARTNERS, _VISUAL_PARTNERS = 1, 3  # pairs that are told of each textual and each visual mention, at least
+NO_TEXT, NO_PICTURES = "without textual mentions", "without visual mentions"
+NO_CANDIDATES, UNSOLVED = "without candidates in a modality", "with a plan that did not converge"
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What the modalities alone say of a batch of documents.
+
+    Attributes:
+        documents: in order. inputs, scores: of the text model, `[M, K]`. ranking: of all visual mentions, in order.
+        temperature: that makes the ranking's scores logarithms. faces, pictures: see DocumentGraph.
+    """
+
+    documents: Sequence[Document]
+    inputs: TextInputs
+    scores: np.ndarray
+    ranking: Ranking
+    temperature: float
+    faces: np.ndarray | None = None
+    pictures: np.ndarray | None = None
+
+    @property
+    def visual_first(self) -> np.ndarray:
+        """`[D + 1]` first visual mention of each document."""
+        return np.cumsum([0, *(len(document.visual_mentions) for document in self.documents)])
+
+    def text_rows(self, d: int) -> slice:
+        return slice(int(self.inputs.table.first[d]), int(self.inputs.table.first[d + 1]))
+
+    def visual_rows(self, d: int) -> slice:
+        return slice(int(self.visual_first[d]), int(self.visual_first[d + 1]))
+
+    def graph(self, d: int, kb: KnowledgeBase) -> DocumentGraph:
+        """The graph of one document."""
+        rows, seen = self.text_rows(d), self.visual_rows(d)
+        ids = self.ranking.entities[seen]
+        width = max(int((ids >= 0).sum(1).max(initial=0)), 1)  # best first, pads last
+        table = self.inputs.table
+        text = MentionScores(self.inputs.candidates.ids[rows], self.scores[rows])
+        visual = MentionScores(ids[:, :width], self.ranking.scores[seen, :width] / self.temperature)
+        vectors: dict[str, np.ndarray | None] = {}
+        if self.faces is not None and self.pictures is not None:
+            shown = np.unique(visual.ids[visual.mask])
+            vectors = {
+                "context": self.inputs.context.view("sentence")[rows],
+                "faces": np.nan_to_num(self.faces[seen]),
+                "pictures": self.pictures[shown],
+            }
+        return DocumentGraph.of(text, visual, kb, table.sentence[rows], table.surface_group[rows], **vectors)
+
+
+def listen(
+    documents: Sequence[Document],
+    inputs: TextInputs,
+    scores: np.ndarray,
+    visual: VisualLinker,
+    pictures: Path | None,
+    config: CouplingConfig,
+) -> Sides:
+    """What both modalities say; faces are compared with those, too, whom the text's candidates lead to."""
+    regions = mention_regions(documents, pictures)
+    counts = [len(document.visual_mentions) for document in documents]
+    near = [np.empty(0, np.int64)] * len(documents)
+    for d, count in enumerate(counts):
+        ids = inputs.candidates.ids[inputs.table.first[d] : inputs.table.first[d + 1]]
+        if count and len(ids):
+            near[d] = reached(ids[ids >= 0], visual.kb, visual.entities)
+    width = max((len(each) for each in near), default=0)
+    further = np.full((len(regions), width), -1, np.int64)
+    for row, d in enumerate(np.repeat(np.arange(len(documents)), counts).tolist()):
+        further[row, : len(near[d])] = near[d]
+    ranking = visual.rank(regions, further)
+    sides = Sides(documents, inputs, scores, ranking, visual.temperature)
+    embeds = config.plan == "transport" and {config.cross, config.structure} != {"links"}
+    if embeds and visual.pictures is not None and regions:
+        view, _ = visual.pictures.view(regions)
+        return replace(sides, faces=view.queries, pictures=_one_each(visual))
+    return sides
+
+
+class Coupler:
+    """Couples the two modalities of documents.
+
+    Attributes:
+        coupled: how many documents were; counts: those that were not, or not solved, by what stood in the way. A
+            document of one modality keeps the links of that modality alone.
+    """
+
+    def __init__(self, config: CouplingConfig, kb: KnowledgeBase, weights: Sequence[Weights]) -> None:
+        self.config, self.kb, self.weights = config, kb, list(weights)
+        self.coupled, self.counts = 0, Counter[str]()
+
+    @classmethod
+    def load(cls, file: Path, config: CouplingConfig, kb: KnowledgeBase) -> Coupler:
+        """Open what `save` wrote."""
+        return cls(config, kb, from_state(read_json(file, "train again with --restart"), config))
+
+    def save(self, file: Path) -> None:
+        """Write the weights."""
+        write_json(file, state(self.weights, self.config))
+
+    def link(self, sides: Sides, alone: Sequence[LinkedDocument], most: int) -> list[LinkedDocument]:
+        """Joint links of the documents that have both modalities; the others as they are alone.
+
+        most: candidates that are told of a visual mention.
+        """
+        decisions = {d: (graph, decide(graph, self.weights, self.config)) for d, graph in self._graphs(sides)}
+        text, visual = self._links(sides, decisions, most)
+        out = list(alone)
+        for d, (_, decision) in decisions.items():
+            self.coupled += 1
+            self.counts[UNSOLVED] += not decision.converged
+            asked = sides.inputs.asked[sides.text_rows(d)]
+            rows = zip(text[d], asked, strict=True)
+            links = tuple(link for link, is_asked in rows if is_asked)
+            out[d] = replace(
+                alone[d],
+                text_links=links,
+                visual_links=visual[d],
+                couplings=self._couplings(decision, asked, links, visual[d]),
+                alone=alone[d],
+            )
+        self.counts = +self.counts
+        return out
+
+    def _graphs(self, sides: Sides) -> list[tuple[int, DocumentGraph]]:
+        found = []
+        for d, document in enumerate(sides.documents):
+            rows = sides.text_rows(d)
+            if not document.visual_mentions:
+                self.counts[NO_PICTURES] += 1
+            elif rows.start == rows.stop:
+                self.counts[NO_TEXT] += 1
+            elif not self._has_candidates(sides, d):
+                self.counts[NO_CANDIDATES] += 1
+            else:
+                found.append((d, sides.graph(d, self.kb)))
+        return found
+
+    def _has_candidates(self, sides: Sides, d: int) -> bool:
+        text, visual = sides.inputs.candidates.ids[sides.text_rows(d)], sides.ranking.entities[sides.visual_rows(d)]
+        return bool((text >= 0).any() and (visual >= 0).any())
+
+    def _links(
+        self, sides: Sides, decisions: dict[int, tuple[DocumentGraph, Decision]], most: int
+    ) -> tuple[dict[int, tuple[Link, ...]], dict[int, tuple[Link, ...]]]:
+        """Links of all textual mentions and of all visual ones, by document."""
+        by_text, by_visual = names(self.config)
+        text = self._ranked(
+            [(d, g.text.ids, x.text, x.text_parts) for d, (g, x) in decisions.items()],
+            by_text, None, [sides.inputs.candidates.prior[sides.text_rows(d)] for d in decisions],
+        )  # fmt: skip
+        visual = self._ranked(
+            [(d, g.visual.ids, x.visual, x.visual_parts) for d, (g, x) in decisions.items()], by_visual, most
+        )
+        return text, visual
+
+    def _ranked(
+        self,
+        parts: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]],
+        columns: Sequence[str],
+        most: int | None,
+        prior: Sequence[np.ndarray] | None = None,
+    ) -> dict[int, tuple[Link, ...]]:
+        if not parts:
+            return {}
+        width = max(ids.shape[1] for _, ids, _, _ in parts)
+        ids = _stacked([ids for _, ids, _, _ in parts], width, -1)
+        scores = _stacked([scores for _, _, scores, _ in parts], width, -np.inf)
+        addends = _stacked([each for _, _, _, each in parts], width, 0)
+        priors = None if prior is None else _stacked(prior, width, 0)
+        links = iter(ranked_links(ids, scores, self.kb, priors, most=most, addends=addends, columns=columns))
+        return {d: tuple(next(links) for _ in range(len(own))) for d, own, _, _ in parts}
+
+    def _couplings(
+        self, decision: Decision, asked: np.ndarray, text: Sequence[Link], visual: Sequence[Link]
+    ) -> tuple[Coupling, ...]:
+        """The strongest pairs of each mention that is asked for, with the path between their entities."""
+        plan = decision.plan[asked]
+        chosen = np.zeros(plan.shape, bool)
+        if plan.size:
+            np.put_along_axis(chosen, np.argsort(-plan, 1, kind="stable")[:, :_TEXT_PARTNERS], True, 1)
+            np.put_along_axis(chosen, np.argsort(-plan, 0, kind="stable")[:_VISUAL_PARTNERS], True, 0)
+        pairs = sorted(np.argwhere(chosen & (plan > 0)).tolist(), key=lambda pair: -plan[pair[0], pair[1]])
+        paths = Paths(self.kb, [link.entity for link in (*text, *visual)])
+        return tuple(
+            Coupling(i, j, float(plan[i, j]), paths.between(text[i].entity, visual[j].entity)) for i, j in pairs
+        )
+
+
+class Paths:
+    """Shortest paths of at most two links between given entities, by the hubs that they share."""
+
+    def __init__(self, kb: KnowledgeBase, entities: Sequence[str]) -> None:
+        self._kb, self._index = kb, {}
+        ids = sorted({entity for entity in entities if entity != NIL})
+        index = kb.indices(ids)
+        position, hub = hubs_of(index, kb)
+        self._index = dict(zip(ids, index.tolist(), strict=True))
+        self._hubs: dict[int, set[int]] = {}
+        for p, h in zip(position.tolist(), hub.tolist(), strict=True):
+            self._hubs.setdefault(int(index[p]), set()).add(h)
+
+    def between(self, first: str, last: str) -> tuple[str, ...]:
+        """Entities from one to the other, both included; empty where no two links join them."""
+        if NIL in (first, last):
+            return ()
+        a, b = self._index[first], self._index[last]
+        if a == b:
+            return (first,)
+        if b in self._hubs[a] or a in self._hubs[b]:
+            return (first, last)
+        common = self._hubs[a] & self._hubs[b]
+        return (first, self._kb.ids([min(common)])[0], last) if common else ()
+
+
+def _stacked(parts: Sequence[np.ndarray], width: int, pad: float) -> np.ndarray:
+    """Arrays `[n, k, ...]` one below the other, their second axis padded to `width`."""
+    padded = [
+        np.pad(each, ((0, 0), (0, width - each.shape[1]), *((0, 0),) * (each.ndim - 2)), constant_values=pad)
+        for each in parts
+    ]
+    return np.concatenate(padded)
+
+
+def _one_each(visual: VisualLinker) -> np.ndarray:
+    """`[entities of the base, e]` the mean picture of each entity of the gallery, zero for the others."""
+    assert visual.pictures is not None
+    gallery = visual.pictures.gallery
+    rows = np.asarray(gallery.index.rows, np.float32)
+    out = np.zeros((len(visual.kb), rows.shape[1]), np.float32)
+    np.add.at(out, gallery.owners, rows)
+    return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12))

@@ -1,0 +1,60 @@
+"""The coupling of a trained linker: its weights, from validation documents with both modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmel.config import Config
+from mmel.coupling.coupler import Coupler, Sides
+from mmel.coupling.fusion import fit
+from mmel.coupling.graph import DocumentGraph
+from mmel.document import NIL, Document
+from mmel.errors import ConfigError, InputError
+from mmel.linker import Linker
+from mmel.text.prepare import TextInputs
+
+
+def fit_coupling(
+    config: Config,
+    linker: Linker,
+    dev: Mapping[str, Sequence[Document]],
+    inputs: Mapping[str, TextInputs],
+    pictures: Path,
+    say: Callable[[str], None],
+) -> Coupler:
+    """Fit the weights of the joint decision on the validation splits; what they are fitted with stays frozen.
+
+    Training documents would not do: there both sides are surer than they ever will be again.
+    """
+    if linker.text is None or linker.visual is None:
+        raise ConfigError(
+            f"coupling.plan={config.coupling.plan} joins two modalities. Remedy: modalities=[text, visual], or "
+            "coupling.plan=none"
+        )
+    graphs: list[DocumentGraph] = []
+    gold: list[tuple[np.ndarray, np.ndarray]] = []
+    for split, documents in dev.items():
+        sides = linker.listen(documents, inputs[split], pictures)
+        for d, document in enumerate(documents):
+            rows = sides.text_rows(d)
+            if document.visual_mentions and rows.stop > rows.start:
+                graphs.append(sides.graph(d, linker.kb))
+                gold.append(_gold(sides, d, graphs[-1], linker))
+    if not graphs:
+        raise InputError("no validation document has mentions of both modalities", field="data.dev_split")
+    weights = fit(graphs, gold, config.coupling)
+    say(f"coupling: weights of {len(weights)} rounds from {len(graphs):,} documents")
+    return Coupler(config.coupling, linker.kb, weights)
+
+
+def _gold(sides: Sides, d: int, graph: DocumentGraph, linker: Linker) -> tuple[np.ndarray, np.ndarray]:
+    """Gold columns `[n]` and `[m]` of a document, -1 where there is none."""
+    rows = sides.text_rows(d)
+    text = np.where(sides.inputs.asked[rows], sides.inputs.gold[rows], -1)
+    names = [mention.entity for mention in sides.documents[d].visual_mentions]
+    known = linker.kb.indices(["" if name is None or name == NIL else name for name in names])
+    hit = (graph.visual.ids == known[:, None]) & graph.visual.mask
+    return text, np.where(hit.any(1), hit.argmax(1), -1)
