@@ -67,9 +67,8 @@ def decide(graph: DocumentGraph, weights: Sequence[Weights], config: CouplingCon
         plan, converged = plan_of(graph, *beliefs, config)
         solved &= converged
         rule = weights[min(number, len(weights) - 1)]
-        columns = [
-            columns_of(own, found) for own, found in zip(alone, supports(graph, *beliefs, plan, config), strict=True)
-        ]
+        found = supports(graph, *beliefs, plan, config)
+        columns = [columns_of(own, each) for own, each in zip(alone, found, strict=True)]
         before = _choices(text, visual)
         text = log_softmax(columns[0] @ rule.text, graph.text.mask)
         visual = log_softmax(columns[1] @ rule.visual, graph.visual.mask)
@@ -185,7 +184,7 @@ def _fit(
     counts = np.concatenate([k.sum(1) for _, k, _ in rows])
     mention = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
     right = np.concatenate([k.cumsum(1)[np.arange(len(g)), g] - 1 for _, k, g in rows])
-    right = torch.from_numpy(np.cumsum(counts) - counts + right)
+    place = torch.from_numpy(np.cumsum(counts) - counts + right)
     weights = torch.zeros(size, dtype=torch.float64)
     weights[0] = float(scale[0])
     weights.requires_grad_()
@@ -198,7 +197,7 @@ def _fit(
             0, mention, scores.detach(), "amax"
         )
         total = torch.zeros(len(counts), dtype=torch.float64).index_add(0, mention, (scores - top[mention]).exp())
-        value = (total.log() + top - scores[right]).mean() + ridge * weights.square().sum()
+        value = (total.log() + top - scores[place]).mean() + ridge * weights.square().sum()
         value.backward()
         return value
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -125,7 +125,7 @@ class DocumentGraph:
         )
 
     def compatibility(self, text: np.ndarray, visual: np.ndarray) -> np.ndarray:
-        """`[n, m]` how well the candidates of two mentions are expected to go together, of beliefs `[n, u]`, `[m, w]`."""
+        """`[n, m]` how well the candidates of two mentions go together, expected under beliefs `[n, u]`, `[m, w]`."""
         return np.asarray(LINKED * (text @ (self.linked @ visual.T)) + MEETS * (text @ (self.meets @ visual.T)))
 
     def hetero(self) -> HeteroData:
@@ -170,7 +170,7 @@ class DocumentGraph:
         ids = kb.ids(index)
         for id, title in zip(ids, kb.titles(index), strict=True):
             graph.add_node(id, kind="entity", title=title)
-        names = {
+        names: dict[str, list[Any]] = {
             "entity": ids,
             "text_mention": [("text", i) for i in range(len(self.text))],
             "visual_mention": [("visual", j) for j in range(len(self.visual))],

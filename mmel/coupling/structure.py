@@ -53,7 +53,7 @@ def _inner(likeness: np.ndarray) -> np.ndarray:
 
 
 def _cross(graph: DocumentGraph, text: np.ndarray) -> np.ndarray:
-    """`[n, m]` (1 - cosine) / 2 of a face with the pictures that a textual mention's candidates are expected to have."""
+    """`[n, m]` (1 - cosine) / 2 of a face and the pictures that a textual mention's candidates lead to."""
     pictures, faces = _given(graph.pictures, "pictures"), _given(graph.faces, "faces")
     expected = text @ (graph.linked @ pictures)
     return np.asarray((1 - _units(expected) @ _units(faces).T) / 2)

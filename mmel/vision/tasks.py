@@ -119,7 +119,7 @@ def rerank(ranking: Ranking, view: View, length: int) -> Ranking:
 
 
 def extend(ranking: Ranking, view: View, further: np.ndarray) -> Ranking:
-    """A ranking by one gallery with the entities `further` `[n, c]` (-1 pads) in their places, as far as it has them."""
+    """A ranking by one gallery with the entities `further` `[n, c]` (-1 pads) that it has put in their places."""
     known = (further[:, :, None] == ranking.entities[:, None, :]).any(2)
     added = np.where(known, -1, further)
     scores = _scored(view, added)
