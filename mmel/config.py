@@ -189,6 +189,12 @@ class VisionConfig(Section):
     )
     patch: PatchConfig = Field(default=PatchConfig(), description="the patch transformer")
     patch_train: PatchTrainConfig = Field(default=PatchTrainConfig(), description="its training")
+    noise: float = Field(
+        default=0.0,
+        ge=0,
+        description="length of Gaussian noise added to a mention's unit vector, the same for a picture and seed: to "
+        "study how weak encoders are helped",
+    )
     teacher: str | None = Field(
         default=None, description="encoder whose vectors patch_train.loss=distil imitates, named as `encoder` is"
     )

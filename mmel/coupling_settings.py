@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from mmel.schema import Section
+from mmel.schema import Section, UserPath
 
 
 class TransportConfig(Section):
@@ -41,6 +41,10 @@ class CouplingConfig(Section):
         "knowledge base); or those that a transport plan pairs (Gan et al. 2021, Algorithm 1)",
     )
     transport: TransportConfig = Field(default=TransportConfig(), description="the plan")
+    text_run: UserPath | None = Field(
+        default=None, description="finished run whose textual side is taken as it is; none: it is trained here"
+    )
+    visual_run: UserPath | None = Field(default=None, description="the same of the visual side")
     cross: Literal["links", "embedding", "both"] = Field(
         default="links", description="cross-modal cost: distance of candidates in the base, of vectors, or their mean"
     )

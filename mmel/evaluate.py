@@ -70,6 +70,9 @@ def main(argv: list[str]) -> int:
         if values.json:
             result.save(values.json)
         print(result.table())
+    if linker.coupler:
+        told = ", ".join(f"{count:,} {reason}" for reason, count in linker.coupler.counts.items())
+        print(f"{linker.coupler.coupled:,} documents coupled{'; ' * bool(told)}{told}", file=sys.stderr)
     if linker.visual:
         for reason, count in linker.visual.faceless.items():
             print(f"{count:,} x {reason}", file=sys.stderr)

@@ -16,12 +16,23 @@ from typing import Any, Literal
 
 from mmel.document import LinkedDocument
 from mmel.errors import InputError
-from mmel.evaluation.metrics import Interval, Scores, Tally, TallyBuilder, mrr_at, paired_bootstrap, recall_at, scores
+from mmel.evaluation.metrics import (
+    Interval,
+    Scores,
+    Tally,
+    TallyBuilder,
+    mean,
+    mrr_at,
+    paired_bootstrap,
+    recall_at,
+    scores,
+)
 from mmel.files import atomic_write
 
 RECALL_AT = (1, 3, 5, 10)
 MRR_AT = (3, 5, 10)
 CANDIDATES_AT = (1, 4, 7, 30)
+MODALITIES: tuple[Literal["text", "visual"], ...] = ("text", "visual")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +52,10 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
-    """Scores of one dataset split; a modality that has no mention, or was not linked at all, is None."""
+    """Scores of one dataset split; a modality that has no mention, or was not linked at all, is None.
+
+    `text_alone` and `visual_alone` are of the links that each modality made by itself, where documents were coupled.
+    """
 
     dataset: str
     split: str
@@ -50,6 +64,8 @@ class EvaluationResult:
     text: Tally | None
     visual: Tally | None
     seconds: float
+    text_alone: Tally | None = None
+    visual_alone: Tally | None = None
 
     @property
     def documents_per_second(self) -> float | None:
@@ -76,6 +92,8 @@ class EvaluationResult:
             result["text"] = self._text()
         if self.visual is not None:
             result["visual"] = self._visual()
+        if self.text_alone is not None or self.visual_alone is not None:
+            result["alone"] = {name: self._beside(name) for name in MODALITIES if self._alone(name) is not None}
         return result | {"seconds": self.seconds, "documents_per_second": self.documents_per_second}
 
     def save(self, path: str | Path) -> None:
@@ -102,7 +120,44 @@ class EvaluationResult:
             lines += _rows("text", self.text)
         if self.visual is not None:
             lines += _rows("visual", self.visual)
+        for name in MODALITIES:
+            if self._alone(name) is not None:
+                lines.append(self._gain_row(name))
         return "\n".join(lines)
+
+    def gain(self, modality: Literal["text", "visual"], resamples: int = 10_000) -> Interval:
+        """Accuracy of the joint links minus that of the modality alone, paired bootstrap over documents."""
+        joint, alone = self._tally(modality), self._alone(modality)
+        if alone is None:
+            raise InputError(f"{self.dataset} {self.split}: no document was coupled")
+        scored = self.protocol.nil == "scored"
+        first, second = (tally.with_nil if scored else tally.in_kb for tally in (joint, alone))
+        return paired_bootstrap(first[:, [2, 0]], second[:, [2, 0]], mean, resamples=resamples)
+
+    def _alone(self, modality: Literal["text", "visual"]) -> Tally | None:
+        return self.text_alone if modality == "text" else self.visual_alone
+
+    def _beside(self, modality: Literal["text", "visual"]) -> dict[str, Any]:
+        """The modality alone, and what the other one brings."""
+        alone, gain = self._alone(modality), self.gain(modality)
+        assert alone is not None
+        score = scores(alone.with_nil if self.protocol.nil == "scored" else alone.in_kb)
+        return {
+            "mentions": score.mentions,
+            "accuracy": score.accuracy,
+            "micro_f1": score.micro_f1,
+            **_ranking(alone),
+            "gain": {"accuracy": gain.difference, "low": gain.low, "high": gain.high, "p_value": gain.p_value},
+        }
+
+    def _gain_row(self, modality: Literal["text", "visual"]) -> str:
+        beside, joint = self._beside(modality), self.scores(modality)
+        gain = beside["gain"]
+        return (
+            f"{modality + ' accuracy':<24}alone {100 * beside['accuracy']:.2f}   joint {100 * joint.accuracy:.2f}   "
+            f"{100 * gain['accuracy']:+.2f} [{100 * gain['low']:+.2f}, {100 * gain['high']:+.2f}] "
+            f"(95 % interval over documents)"
+        )
 
     def _tally(self, modality: Literal["text", "visual"]) -> Tally:
         tally = self.text if modality == "text" else self.visual
@@ -123,6 +178,7 @@ class EvaluationResult:
         tally, score = self._tally("visual"), self.scores("visual")
         return {
             "mentions": score.mentions,
+            "accuracy": score.accuracy,
             "micro_f1": score.micro_f1,
             **_ranking(tally),
             "details": _details(tally) | {"candidate_recall": tally.candidate_recall},
@@ -144,12 +200,17 @@ def evaluate(
     without any link in a modality are allowed only if no document has one: then that modality was not linked.
     """
     text, visual, identifiers = _Modality("text"), _Modality("visual"), []
+    text_alone, visual_alone, coupled = _Modality("text"), _Modality("visual"), False
     clock = _Clock()
     for item in clock.watch(linked):
         document = item.document
         identifiers.append(document.id)
-        text.add(document.id, [mention.entity for mention in document.text_mentions], item.text_links)
-        visual.add(document.id, [mention.entity for mention in document.visual_mentions], item.visual_links)
+        named = [mention.entity for mention in document.text_mentions]
+        seen = [mention.entity for mention in document.visual_mentions]
+        coupled |= item.alone is not None
+        for one, by_text, by_picture in ((item, text, visual), (item.alone or item, text_alone, visual_alone)):
+            by_text.add(document.id, named, one.text_links)
+            by_picture.add(document.id, seen, one.visual_links)
     if not (text.linked or visual.linked) and (text.unlinked or visual.unlinked):
         raise InputError(
             f"{dataset} {split}: no document has a link, though '{text.unlinked or visual.unlinked}' has mentions"
@@ -162,6 +223,8 @@ def evaluate(
         text.tally(),
         visual.tally(),
         clock.seconds if seconds is None else seconds,
+        text_alone.tally() if coupled else None,
+        visual_alone.tally() if coupled else None,
     )
 
 

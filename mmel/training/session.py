@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
@@ -26,6 +27,7 @@ from mmel.training.joint import fit_coupling
 from mmel.training.run import RunFolder, read_json, write_json
 from mmel.training.trainer import TrainState, train_text_model
 from mmel.training.visual import train_visual
+from mmel.vision.linker import VisualLinker
 
 Say = Callable[[str], None]
 
@@ -38,6 +40,7 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     Returns:
         the content of `metrics.json`, and what was skipped while reading.
     """
+    config = _with_sides(config)
     run, skips = RunFolder(config.run_folder), SkipReport()
     if not restart:
         run.check(config)
@@ -56,9 +59,15 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     linker, state = Linker(kb), None
     inputs: dict[str, TextInputs] = {}
     visual: list[dict[str, Any]] = []
-    if "text" in config.modalities:
+    if config.coupling.text_run is not None:
+        linker.text = _taken_text(config, kb, run)
+        inputs = {split: linker.text.preparer(documents) for split, documents in dev.items()}
+    elif "text" in config.modalities:
         linker.text, inputs, state = _train_text(config, kb, train, dev, run, say, clock)
-    if "visual" in config.modalities:
+    if config.coupling.visual_run is not None:
+        shutil.copytree(RunFolder(config.coupling.visual_run).visual, run.visual, dirs_exist_ok=True)
+        linker.visual = VisualLinker.from_run(run.visual, config, kb, dataset.pictures)
+    elif "visual" in config.modalities:
         linker.visual, visual = train_visual(config, dataset, kb, train, dev, run, say)
         clock.lap("visual")
     if config.coupling.plan != "none":
@@ -70,6 +79,31 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     write_json(run.metrics_file, metrics)
     skips.update(linker.skips)
     return metrics, skips
+
+
+_TEXT_SECTIONS, _VISUAL_SECTIONS = ("candidates", "encoder", "model"), ("vision",)
+
+
+def _with_sides(config: Config) -> Config:
+    """The config with the settings of the sides that it takes from finished runs."""
+    taken = ((config.coupling.text_run, _TEXT_SECTIONS), (config.coupling.visual_run, _VISUAL_SECTIONS))
+    for path, sections in taken:
+        if path is not None:
+            if not RunFolder(path).finished:
+                raise InputError("is no finished run", file=path, remedy="train it first")
+            trained = Config.load(RunFolder(path).config_file)
+            config = config.model_copy(update={name: getattr(trained, name) for name in sections})
+    return config
+
+
+def _taken_text(config: Config, kb: KnowledgeBase, run: RunFolder) -> TextLinker:
+    """The textual side of a finished run, copied into this one."""
+    assert config.coupling.text_run is not None
+    source = RunFolder(config.coupling.text_run)
+    for file, own in ((source.model_file, run.model_file), (source.annotations_file, run.annotations_file)):
+        if file.is_file():
+            shutil.copyfile(file, own)
+    return TextLinker.from_run(run, config, kb)
 
 
 class _Clock:
@@ -174,4 +208,11 @@ def metrics_table(metrics: dict[str, Any]) -> str:
             visual = result["visual"]
             recall = "   ".join(f"R@{k} {100 * value:6.2f}" for k, value in visual["recall_at"].items())
             lines.append(f"{place} visual  {recall}   ({visual['mentions']:,} mentions; NIL {protocol['nil']})")
+        for name, beside in result.get("alone", {}).items():
+            gain = beside["gain"]
+            lines.append(
+                f"{place} {name:<8}accuracy alone {100 * beside['accuracy']:6.2f}   joint "
+                f"{100 * result[name]['accuracy']:6.2f}   {100 * gain['accuracy']:+.2f} "
+                f"[{100 * gain['low']:+.2f}, {100 * gain['high']:+.2f}]"
+            )
     return "\n".join(lines)

@@ -101,7 +101,7 @@ def train_visual(
         joining = _of_base(people, kb) if vision.train_pictures and name == PICTURES else []
         if adapters is not None or joining:
             gallery, _ = make_gallery(config, name, kb, dataset.pictures, encoder, adapters, joining)
-        sides[name] = Side(encoder, gallery, adapters)
+        sides[name] = Side(encoder, gallery, adapters, vision.noise, config.seed)
     linker = VisualLinker(vision, kb, sides.get(PICTURES), sides.get(TEXTS))
     if linker.pictures and linker.texts and vision.combination == "fused":
         linker.weight = fusion_weight(linker.pictures.view(regions)[0], linker.texts.view(regions)[0], gold)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 
@@ -33,18 +34,20 @@ PICTURES, TEXTS = "pictures", "texts"
 class Side:
     """Mentions' pictures against one gallery: of pictures, or of texts.
 
-    `adapters` is None where the frozen encoder is used as it comes.
+    `adapters` is None where the frozen encoder is used as it comes; `noise`, `seed`: see `noisy`.
     """
 
     regions: RegionEncoder
     gallery: Gallery
     adapters: Adapters | None = None
+    noise: float = 0.0
+    seed: int = 0
 
     def view(self, regions: Sequence[Region]) -> tuple[View, SkipReport]:
         """Queries `[n, d]` of n regions, NaN where there is none, and what was passed over."""
         features = self.regions.encode(regions)
         vectors = features.vectors if self.adapters is None else self.adapters.adapt_mentions(features.vectors)
-        return View(self.gallery, vectors), features.skips
+        return View(self.gallery, noisy(vectors, self.noise, self.seed) if self.noise else vectors), features.skips
 
     def save(self, folder: Path) -> None:
         """Write gallery and adapters into `folder`."""
@@ -52,6 +55,15 @@ class Side:
         if self.adapters is not None:
             self.adapters.save(folder / _ADAPTERS)
         self.gallery.save(folder / _GALLERY)
+
+
+def noisy(vectors: np.ndarray, length: float, seed: int) -> np.ndarray:
+    """Unit vectors `[n, d]` float32 with Gaussian noise of an expected `length` each, drawn from seed and vector."""
+    out = np.empty_like(vectors)
+    for i, vector in enumerate(vectors):
+        random = np.random.default_rng([seed, crc32(vector.tobytes())])
+        out[i] = vector + length * random.normal(size=len(vector)) / np.sqrt(len(vector))
+    return np.asarray(out / np.linalg.norm(out, axis=1, keepdims=True))
 
 
 class VisualLinker:
@@ -100,7 +112,7 @@ class VisualLinker:
                 )
             else:
                 opened, _ = make_gallery(config, name, kb, pictures, regions, adapters)
-            sides[name] = Side(regions, opened, adapters)
+            sides[name] = Side(regions, opened, adapters, vision.noise, config.seed)
         return cls(vision, kb, sides.get(PICTURES), sides.get(TEXTS), state["temperature"], state["weight"])
 
     def save(self, folder: Path) -> None:
