@@ -219,7 +219,8 @@ class Runner:
         return f"exit code {code}: {''.join(last) or 'no output'} (log: {log})"
 
     def _values(self, experiment: Experiment, folder: Path, seed: int, split: str | None = None) -> dict[str, str]:
-        values = {"seed": str(seed), "run": str(folder / "run")}
+        shared = self.out / "shared" / f"seed{seed}"
+        values = {"seed": str(seed), "run": str(folder / "run"), "shared": str(shared)}
         values |= {name: str(root) for name, root in self.roots.items()}
         if split is not None:
             dataset, part = split.split("/")

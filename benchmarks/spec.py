@@ -31,7 +31,8 @@ ROOTS = {
     "newsfaces": "newsfaces",
     "weights": "weights",
 }
-TRAIN_PLACES = frozenset({"seed", "run", *ROOTS})
+# `shared` is a folder a seed that all experiments have in common, for runs that several of them start from.
+TRAIN_PLACES = frozenset({"seed", "run", "shared", *ROOTS})
 EVALUATE_PLACES = TRAIN_PLACES | {"dataset", "split", "root", "out"}
 
 Split = Annotated[str, StringConstraints(pattern=r"^[\w-]+/[\w-]+$")]

@@ -32,6 +32,21 @@ class TransportConfig(Section):
     )
 
 
+class TogetherConfig(Section):
+    """How both sides are trained on with one loss, after each was trained alone (Gan et al. 2021, Eq. 11)."""
+
+    epochs: int = Field(
+        default=0,
+        ge=0,
+        description="passes over the training documents with both modalities; 0: the sides stay as they are",
+    )
+    ranking: float = Field(default=1.0, ge=0, description="weight of the text's loss, which train.loss names")
+    triplet: float = Field(default=1.0, ge=0, description="weight of the triplet loss of faces")
+    transport: float = Field(default=1.0, ge=0, description="weight of the transport objective")
+    learning_rate: float = Field(default=1e-4, gt=0, le=1, description="of AdamW, of both sides")
+    documents: int = Field(default=8, ge=1, description="documents in a batch")
+
+
 class CouplingConfig(Section):
     """How the textual and the visual mentions of a document help each other."""
 
@@ -59,6 +74,7 @@ class CouplingConfig(Section):
     )
     rounds: int = Field(default=4, ge=1, description="most rounds of plan and decision; the first have own weights")
     ridge: float = Field(default=1e-4, gt=0, description="of the weights, which validation documents determine")
+    together: TogetherConfig = Field(default=TogetherConfig(), description="joint training before the weights")
 
     @field_validator("plan", mode="before")
     @classmethod
