@@ -141,6 +141,7 @@ class DocumentGraph:
         data = HeteroData()
         every = np.union1d(self.entities, self.shown)
         data["entity"].index = torch.from_numpy(every)
+        data["entity"].num_nodes = len(every)  # torch-geometric warns that it guesses them otherwise
         place = {"text": np.searchsorted(every, self.entities), "visual": np.searchsorted(every, self.shown)}
         for side, scores, slot in (
             ("text", self.text, self.text_slot),
