@@ -43,11 +43,14 @@ def ranked_links(
             field="scores",
             remedy="the checkpoint is broken: train again, or name another run",
         )
-    scores = np.where(mask, scores, -np.inf)
+    scores = np.where(mask, scores, -np.inf).astype(np.float64)
     top = scores.max(1, keepdims=True, initial=-np.inf)
     weight = np.exp((scores - np.where(np.isfinite(top), top, 0)) / temperature)
-    probability = weight / np.maximum(weight.sum(1, keepdims=True), 1e-30)
-    order = np.argsort(-np.where(mask, probability, -1), axis=1, kind="stable")
+    # Summed one after the other: pads, of which there are more in longer batches, must not change how it is rounded.
+    total = weight.cumsum(1)[:, -1:]
+    probability = weight / np.where(total > 0, total, 1)
+    # By score, as far ones have a probability of 0; pads behind candidates that are ruled out.
+    order = np.lexsort((-scores, ~mask), axis=1)
     prior = np.zeros(ids.shape) if prior is None else prior
     unique = np.unique(ids[mask])
     names = dict(zip(unique.tolist(), kb.ids(unique), strict=True))

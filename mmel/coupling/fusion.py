@@ -70,8 +70,8 @@ def decide(graph: DocumentGraph, weights: Sequence[Weights], config: CouplingCon
         found = supports(graph, *beliefs, plan, config)
         columns = [columns_of(own, each) for own, each in zip(alone, found, strict=True)]
         before = _choices(text, visual)
-        text = log_softmax(columns[0] @ rule.text, graph.text.mask)
-        visual = log_softmax(columns[1] @ rule.visual, graph.visual.mask)
+        text = log_softmax(_weighed(columns[0], rule.text), graph.text.mask)
+        visual = log_softmax(_weighed(columns[1], rule.visual), graph.visual.mask)
         settled = before == _choices(text, visual)
         if settled and number + 1 >= len(weights):
             break
@@ -137,8 +137,8 @@ def fit(
         found.append(weights)
         beliefs = [
             (
-                np.exp(log_softmax(c[0] @ weights.text, g.text.mask)),
-                np.exp(log_softmax(c[1] @ weights.visual, g.visual.mask)),
+                np.exp(log_softmax(_weighed(c[0], weights.text), g.text.mask)),
+                np.exp(log_softmax(_weighed(c[1], weights.visual), g.visual.mask)),
             )
             for g, c in zip(graphs, columns, strict=True)
         ]
@@ -220,6 +220,11 @@ def _apart(matrix: np.ndarray) -> np.ndarray:
 
 def _taken(by_entity: Sequence[np.ndarray], slot: np.ndarray) -> np.ndarray:
     return np.stack([np.take_along_axis(np.asarray(each), slot, 1) for each in by_entity], axis=-1)
+
+
+def _weighed(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`[n, k]` scores: summed cell by cell, for a matrix product may round equal candidates differently."""
+    return np.asarray((columns * weights).sum(-1))
 
 
 def _addends(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:

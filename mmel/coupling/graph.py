@@ -28,15 +28,16 @@ LINKED, MEETS = 1.0, 0.5  # how well two candidates go together, in `compatibili
 class MentionScores:
     """What a modality alone says of n mentions: candidates `ids` `[n, k]` int64 (-1 pads) and `scores` `[n, k]`.
 
-    Scores are logarithms up to a constant a mention; what pads hold does not matter. InputError where another one is
-    NaN or plus infinity, as a broken checkpoint gives them.
+    Scores are logarithms up to a constant a mention; what pads hold does not matter. A score of minus infinity rules a
+    candidate out, whatever the other modality says. InputError where one is NaN or plus infinity, as a broken
+    checkpoint gives them.
     """
 
     ids: np.ndarray
     scores: np.ndarray
 
     def __post_init__(self) -> None:
-        bad = self.mask & ~(self.scores < np.inf)
+        bad = (self.ids >= 0) & ~(self.scores < np.inf)
         if bad.any():
             raise InputError(
                 f"{int(bad.sum())} candidates have a score that is no number",
@@ -49,12 +50,12 @@ class MentionScores:
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """`[n, k]` what is no pad."""
-        return self.ids >= 0
+        """`[n, k]` what is no pad and not ruled out."""
+        return np.asarray((self.ids >= 0) & (self.scores > -np.inf))
 
     @cached_property
     def log_probability(self) -> np.ndarray:
-        """`[n, k]` float64, minus infinity at pads."""
+        """`[n, k]` float64, minus infinity where the mask is false."""
         return log_softmax(self.scores, self.mask)
 
 
@@ -63,8 +64,9 @@ def log_softmax(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
     kept = np.where(mask, scores, -np.inf).astype(np.float64)
     top = kept.max(1, keepdims=True, initial=-np.inf)
     shifted = kept - np.where(np.isfinite(top), top, 0)
-    with np.errstate(divide="ignore"):
-        return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)).clip(-1e300))
+    # Summed one after the other: pads, of which there are more in longer batches, must not change how it is rounded.
+    total = np.exp(shifted).cumsum(1)[:, -1:]
+    return np.asarray(shifted - np.log(np.where(total > 0, total, 1)))
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ class DocumentGraph:
         **vectors: np.ndarray | None,
     ) -> DocumentGraph:
         """Build the graph; `vectors` are context, faces and pictures (see the attributes)."""
-        entities, text_slot = _distinct(text.ids)
-        shown, visual_slot = _distinct(visual.ids)
+        entities, text_slot = _distinct(text)
+        shown, visual_slot = _distinct(visual)
         ours, theirs, own, their = _hubs(entities, shown, kb)
         linked = ours[:, their].maximum(theirs[:, own].T.tocsr())
         return cls(
@@ -193,9 +195,9 @@ def reached(entities: np.ndarray, kb: KnowledgeBase, among: np.ndarray) -> np.nd
     return np.intersect1d(np.unique(hubs_of(near, kb)[1]), among)
 
 
-def _distinct(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    unique = np.unique(ids[ids >= 0])
-    return unique, np.searchsorted(unique, np.where(ids >= 0, ids, unique[0] if len(unique) else 0))
+def _distinct(scores: MentionScores) -> tuple[np.ndarray, np.ndarray]:
+    unique = np.unique(scores.ids[scores.mask])
+    return unique, np.searchsorted(unique, np.where(scores.mask, scores.ids, unique[0] if len(unique) else 0))
 
 
 def _hubs(

@@ -70,9 +70,7 @@ def transport(documents: Sequence[ScoredDocument], config: CouplingConfig) -> Ba
     found = [costs(document, config) for document in documents]
     text, visual = ([len(getattr(d, side)) for d in documents] for side in ("text", "visual"))
     n, m = max(text), max(visual)
-    cross, left, right = (
-        _padded([each[i] for each in found], size) for i, size in enumerate(((n, m), (n, n), (m, m)))
-    )
+    cross, left, right = (_padded([each[i] for each in found], size) for i, size in enumerate(((n, m), (n, n), (m, m))))
     device = documents[0].text.device
     masks = (torch.arange(max(c), device=device) < torch.tensor(c, device=device)[:, None] for c in (text, visual))
     return couple(cross, left, right, next(masks), next(masks), config.transport)
@@ -92,9 +90,7 @@ def costs(document: ScoredDocument, config: CouplingConfig) -> tuple[Tensor | No
             lambda: _from_pictures(document, text),
         )
     if cost != "wasserstein":
-        left = _mixed(
-            config.structure, lambda: _inner(text, graph.text_meets), lambda: _angles(_context(graph, text))
-        )
+        left = _mixed(config.structure, lambda: _inner(text, graph.text_meets), lambda: _angles(_context(graph, text)))
         right = _mixed(
             config.structure,
             lambda: _inner(visual, graph.visual_meets),
@@ -110,7 +106,8 @@ def _beliefs(scores: Tensor, mask: np.ndarray, slot: np.ndarray, width: int) -> 
     there, index = (torch.from_numpy(array).to(scores.device) for array in (mask, slot))
     # What pads hold may be minus infinity or NaN, and must not meet the gradient.
     chances = masked_softmax(torch.where(there, scores.double(), 0.0), there, -1)
-    return torch.zeros(len(scores), width, dtype=torch.float64, device=scores.device).scatter_add(1, index, chances)
+    spread = torch.zeros(len(scores), max(width, 1), dtype=torch.float64, device=scores.device)
+    return spread.scatter_add(1, index, chances)[:, :width]
 
 
 def _mixed(name: str, links: Callable[[], Tensor], embedding: Callable[[], Tensor]) -> Tensor:
@@ -130,7 +127,7 @@ def _product(matrix: csr_matrix, dense: Tensor) -> Tensor:
 
 def _distance(likeness: Tensor) -> Tensor:
     """1 - likeness / its largest value; 1 everywhere where nothing is alike."""
-    return 1 - likeness / likeness.max().clamp_min(1e-12)
+    return 1 - likeness / functional.pad(likeness.flatten(), (0, 1), value=1e-12).max()
 
 
 def _inner(beliefs: Tensor, meets: csr_matrix) -> Tensor:

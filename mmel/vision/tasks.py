@@ -120,8 +120,11 @@ def rerank(ranking: Ranking, view: View, length: int) -> Ranking:
 
 def extend(ranking: Ranking, view: View, further: np.ndarray) -> Ranking:
     """A ranking by one gallery with the entities `further` `[n, c]` (-1 pads) that it has put in their places."""
-    known = (further[:, :, None] == ranking.entities[:, None, :]).any(2)
-    added = np.where(known, -1, further)
+    added = np.sort(further, axis=1)
+    added[:, 1:][added[:, 1:] == added[:, :-1]] = -1
+    # Rows kept apart by an offset: a comparison of all pairs would take gigabytes for long documents.
+    row = np.arange(len(added))[:, None] * (2 + max(int(added.max(initial=0)), int(ranking.entities.max(initial=0))))
+    added[np.isin(added + row, ranking.entities + row)] = -1
     scores = _scored(view, added)
     added = np.where(np.isfinite(scores), added, -1)
     return _sorted(np.concatenate([ranking.entities, added], 1), np.concatenate([ranking.scores, scores], 1))
