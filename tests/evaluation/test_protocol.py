@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_json_has_exactly_the_agreed_keys() -> None:
     assert text["details"]["with_nil"]["mentions"] == 6
     assert text["details"]["unlabelled"] == 1
     visual = result["visual"]
-    assert set(visual) - {"details"} == {"mentions", "micro_f1", "recall_at", "mrr_at"}
+    assert set(visual) - {"details"} == {"mentions", "accuracy", "micro_f1", "recall_at", "mrr_at"}
     assert visual["mentions"] == 2
     assert visual["recall_at"] == {"1": 0.5, "3": 1.0, "5": 1.0, "10": 1.0}
     assert visual["mrr_at"] == {"3": 0.75, "5": 0.75, "10": 0.75}
@@ -171,3 +172,16 @@ def test_compare_needs_the_same_documents_and_protocol() -> None:
         text_alone = [LinkedDocument(item.document, item.text_links) for item in CORPUS]
         alone = evaluate(text_alone, dataset="toy", split="test", protocol=PROTOCOL)
         compare(alone, alone, "visual")
+
+
+def test_what_a_modality_said_alone_stands_beside_the_joint_links() -> None:
+    one = linked("d1", [("Ada", "Ada"), ("Bea", "Bea")], [("Ada", "Ada")])
+    one = replace(one, alone=linked("d1", [("Ada", "Ada"), ("Bea", "Cy")], [("Ada", NIL)]))
+    other = linked("d2", [("Ada", "Ada")], [("Bea", "Cy")])  # not coupled: the same on both sides
+    result = evaluate([one, other], dataset="toy", split="test", protocol=PROTOCOL, seconds=1.0)
+    beside = result.to_dict()["alone"]
+    assert (beside["text"]["accuracy"], beside["visual"]["accuracy"]) == (pytest.approx(2 / 3), 0.0)
+    assert result.gain("text").difference == pytest.approx(1 / 3)
+    assert result.gain("visual").difference == pytest.approx(1 / 2)
+    assert "text accuracy           alone 66.67   joint 100.00   +33.33 [" in result.table()
+    assert "alone" not in evaluate([other], dataset="toy", split="test", protocol=PROTOCOL).to_dict()
