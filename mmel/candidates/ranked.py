@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 
 import numpy as np
 
@@ -51,20 +52,24 @@ def ranked_links(
     probability = weight / np.where(total > 0, total, 1)
     # By score, as far ones have a probability of 0; pads behind candidates that are ruled out.
     order = np.lexsort((-scores, ~mask), axis=1)
-    prior = np.zeros(ids.shape) if prior is None else prior
-    unique = np.unique(ids[mask])
-    names = dict(zip(unique.tolist(), kb.ids(unique), strict=True))
-    links = []
-    for i, count in enumerate(mask.sum(1).tolist()):
-        kept = order[i, : count if most is None else min(count, most)].tolist()
-        own, own_prior, p = ids[i], prior[i], probability[i]
-        told: list[dict[str, float]] = [{}] * len(kept)
-        if addends is not None:
-            shown = addends[i, kept[:_EXPLAINED]].tolist()
-            told[: len(shown)] = [dict(zip(columns, values, strict=True)) for values in shown]
-        ranked = tuple(
-            ScoredCandidate(names[int(own[c])], float(p[c]), float(own_prior[c]), why)
-            for c, why in zip(kept, told, strict=True)
-        )
-        links.append(Link(ranked[0].entity, ranked[0].score, ranked) if ranked else Link(NIL, 0.0))
-    return links
+    columns_of = _told(addends, order, columns)
+    ids, probability = np.take_along_axis(ids, order, 1), np.take_along_axis(probability, order, 1)
+    prior = np.zeros(ids.shape) if prior is None else np.take_along_axis(prior, order, 1)
+    unique = np.unique(ids[ids >= 0])
+    names = np.array([*kb.ids(unique), ""], object)[np.searchsorted(unique, ids)]
+    counts = (ids >= 0).sum(1).tolist()
+    rows = zip(names.tolist(), probability.tolist(), prior.astype(np.float64).tolist(), columns_of, counts, strict=True)
+    # Each list is as long as the candidates are many; `map` stops at the shortest.
+    ranked = [tuple(map(ScoredCandidate, own[:count], p, q, why)) for own, p, q, why, count in rows]
+    return [Link(each[0].entity, each[0].score, each) if each else Link(NIL, 0.0) for each in ranked]
+
+
+def _told(addends: np.ndarray | None, order: np.ndarray, columns: Sequence[str]) -> Iterator[list[dict[str, float]]]:
+    """For each mention, what its candidates' scores are made of, told of the first ones."""
+    nothing: list[dict[str, float]] = [{}] * order.shape[1]
+    if addends is None:
+        yield from repeat(nothing, len(order))
+        return
+    first = np.take_along_axis(addends, order[:, :_EXPLAINED, None], 1)
+    for rows in first.tolist():
+        yield [dict(zip(columns, values, strict=True)) for values in rows] + nothing[len(rows) :]
