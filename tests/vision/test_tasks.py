@@ -18,6 +18,7 @@ from mmel.vision.tasks import (
     Combination,
     Ranking,
     View,
+    extend,
     fuse,
     fusion_weight,
     gold_ranks,
@@ -203,3 +204,36 @@ def test_what_does_not_fit(kb: KnowledgeBase) -> None:
         gold_ranks(recall(pictures, 3), np.zeros(3))
     with pytest.raises(InputError, match="field 'k'"):
         recall(pictures, 0)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    case=galleries,
+    k=st.integers(1, 14),
+    further=st.lists(st.lists(st.integers(-1, COUNT - 1), min_size=4, max_size=4), min_size=5, max_size=5),
+)
+def test_a_ranking_with_further_entities(
+    case: tuple[set[int], set[int], int], k: int, further: list[list[int]], kb: KnowledgeBase
+) -> None:
+    pictures = view(kb, np.array(sorted(case[0])), seed=case[2])
+    pictures.queries[3] = np.nan
+    first = recall(pictures, k)
+    found = extend(first, pictures, np.array(further))
+    for i, (scores, more) in enumerate(zip(every_score(pictures), further, strict=True)):
+        expected = in_order({e: s for e, s in scores.items() if e in {*first.entities[i].tolist(), *more}})
+        if i == 3:
+            expected = []
+        assert found.entities[i, : len(expected)].tolist() == expected
+        assert found.scores[i, : len(expected)].tolist() == [scores[entity] for entity in expected]
+        assert (found.entities[i, len(expected) :] == -1).all()
+        assert np.isneginf(found.scores[i, len(expected) :]).all()
+
+
+def test_nothing_further(kb: KnowledgeBase) -> None:
+    pictures = view(kb, np.arange(COUNT))
+    first = recall(pictures, 3)
+    for further in (np.empty((5, 0), np.int64), np.full((5, 2), -1)):
+        found = extend(first, pictures, further)
+        np.testing.assert_array_equal(found.entities[:, :3], first.entities)
+        np.testing.assert_array_equal(found.scores[:, :3], first.scores)
+        assert (found.entities[:, 3:] == -1).all()
