@@ -219,6 +219,8 @@ def _apart(matrix: np.ndarray) -> np.ndarray:
 
 
 def _taken(by_entity: Sequence[np.ndarray], slot: np.ndarray) -> np.ndarray:
+    if not by_entity[0].shape[1]:  # a modality without any candidate
+        return np.zeros((*slot.shape, len(by_entity)))
     return np.stack([np.take_along_axis(np.asarray(each), slot, 1) for each in by_entity], axis=-1)
 
 
