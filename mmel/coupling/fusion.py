@@ -171,7 +171,10 @@ def _columns(
 def _fit(
     columns: Sequence[np.ndarray], masks: Sequence[np.ndarray], gold: Sequence[np.ndarray], ridge: float
 ) -> np.ndarray:
-    """`[f]` weights of a softmax over each mention's candidates; a convex problem, solved by L-BFGS."""
+    """`[f]` weights of a softmax over each mention's candidates; a convex problem, solved by L-BFGS.
+
+    The ridge draws them to those of the modality alone, so that the likelihood is never below that of it.
+    """
     import torch
 
     size = columns[0].shape[-1]
@@ -185,9 +188,9 @@ def _fit(
     mention = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
     right = np.concatenate([k.cumsum(1)[np.arange(len(g)), g] - 1 for _, k, g in rows])
     place = torch.from_numpy(np.cumsum(counts) - counts + right)
-    weights = torch.zeros(size, dtype=torch.float64)
-    weights[0] = float(scale[0])
-    weights.requires_grad_()
+    alone = torch.zeros(size, dtype=torch.float64)
+    alone[0] = float(scale[0])
+    weights = alone.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([weights], max_iter=_STEPS, line_search_fn="strong_wolfe", tolerance_grad=1e-7)
 
     def loss() -> Any:
@@ -197,7 +200,7 @@ def _fit(
             0, mention, scores.detach(), "amax"
         )
         total = torch.zeros(len(counts), dtype=torch.float64).index_add(0, mention, (scores - top[mention]).exp())
-        value = (total.log() + top - scores[place]).mean() + ridge * weights.square().sum()
+        value = (total.log() + top - scores[place]).mean() + ridge * (weights - alone).square().sum()
         value.backward()
         return value
 
