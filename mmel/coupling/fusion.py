@@ -178,7 +178,9 @@ def _fit(
     import torch
 
     size = columns[0].shape[-1]
-    rows = [(c[g >= 0], k[g >= 0], g[g >= 0]) for c, k, g in zip(columns, masks, gold, strict=True)]
+    # A gold candidate that its own modality rules out has no likelihood under any weights.
+    known = [(g >= 0) & k[np.arange(len(g)), g] for k, g in zip(masks, gold, strict=True)]
+    rows = [(c[own], k[own], g[own]) for c, k, g, own in zip(columns, masks, gold, known, strict=True)]
     flat = np.concatenate([c[k] for c, k, _ in rows])
     if not len(flat):
         return np.eye(size)[0]
