@@ -24,7 +24,8 @@ from mmel.vision.tasks import Ranking
 FILE = "coupling.json"
 _TEXT_PARTNERS, _VISUAL_PARTNERS = 1, 3  # pairs that are told of each textual and each visual mention, at least
 NO_TEXT, NO_PICTURES = "without textual mentions", "without visual mentions"
-NO_CANDIDATES, UNSOLVED = "without candidates in a modality", "with a plan that did not converge"
+NO_CANDIDATES, NO_LINKS = "without candidates in a modality", "whose modalities no link of the knowledge base joins"
+UNSOLVED = "with a plan that did not converge"
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Coupler:
 
     Attributes:
         coupled: how many documents were; counts: those that were not, or not solved, by what stood in the way. A
-            document of one modality keeps the links of that modality alone.
+            document that is not coupled keeps the links of each modality alone.
     """
 
     def __init__(self, config: CouplingConfig, kb: KnowledgeBase, weights: Sequence[Weights]) -> None:
@@ -125,7 +126,7 @@ class Coupler:
         write_json(file, state(self.weights, self.config))
 
     def link(self, sides: Sides, alone: Sequence[LinkedDocument], most: int) -> list[LinkedDocument]:
-        """Joint links of the documents that have both modalities; the others as they are alone.
+        """Joint links of the documents whose modalities can speak for each other; the others as they are alone.
 
         most: candidates that are told of a visual mention.
         """
@@ -158,8 +159,10 @@ class Coupler:
                 self.counts[NO_TEXT] += 1
             elif not self._has_candidates(sides, d):
                 self.counts[NO_CANDIDATES] += 1
+            elif not (graph := sides.graph(d, self.kb)).meets.nnz:
+                self.counts[NO_LINKS] += 1
             else:
-                found.append((d, sides.graph(d, self.kb)))
+                found.append((d, graph))
         return found
 
     def _has_candidates(self, sides: Sides, d: int) -> bool:
