@@ -6,6 +6,8 @@ Each by its name: `links`, the expected distance in the knowledge base between t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mmel.coupling.graph import DocumentGraph
@@ -34,11 +36,10 @@ def problem(graph: DocumentGraph, text: np.ndarray, visual: np.ndarray, config: 
     return Problem(cross, left, right)
 
 
-def _mixed(name: str, links: object, embedding: object) -> np.ndarray:
-    assert callable(links) and callable(embedding)
+def _mixed(name: str, links: Callable[[], np.ndarray], embedding: Callable[[], np.ndarray]) -> np.ndarray:
     if name == "links":
-        return np.asarray(links())
-    return np.asarray(embedding() if name == "embedding" else (links() + embedding()) / 2)
+        return links()
+    return embedding() if name == "embedding" else (links() + embedding()) / 2
 
 
 def _distance(likeness: np.ndarray) -> np.ndarray:
