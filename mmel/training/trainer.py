@@ -131,7 +131,7 @@ def _step(rule: TrainConfig, model: AnyModel, optimizer: torch.optim.Optimizer, 
 
     def closure() -> float:
         optimizer.zero_grad()
-        loss = _loss(rule, model(batch), batch.gold, batch.mask)
+        loss = text_loss(rule, model(batch), batch.gold, batch.mask)
         loss.backward()  # type: ignore[no-untyped-call]
         if rule.clip_norm:
             torch.nn.utils.clip_grad_norm_(model.parameters(), rule.clip_norm)
@@ -140,7 +140,8 @@ def _step(rule: TrainConfig, model: AnyModel, optimizer: torch.optim.Optimizer, 
     return float(optimizer.step(closure))  # type: ignore[arg-type]
 
 
-def _loss(rule: TrainConfig, stages: list[Tensor], gold: Tensor, mask: Tensor) -> Tensor:
+def text_loss(rule: TrainConfig, stages: list[Tensor], gold: Tensor, mask: Tensor) -> Tensor:
+    """The loss that `rule.loss` names of all stages' scores `[m, k]`; gold and mask as `ranking_loss`."""
     total = torch.zeros((), device=mask.device)
     for i, scores in enumerate(stages):
         if rule.loss == "ranking":

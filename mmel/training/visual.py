@@ -84,7 +84,7 @@ def train_visual(
     history: list[dict[str, Any]] = []
     if vision.encoder == PATCH:
         history = _train_patch(config, people, kb, dev, dataset.pictures, run, say)
-    regions, gold = _labelled([d for documents in dev.values() for d in documents], kb, dataset.pictures)
+    regions, gold = labelled_regions([d for documents in dev.values() for d in documents], kb, dataset.pictures)
     sides = {}
     for name in needed_sides(vision):
         encoder = region_encoder(config, name, run.visual)
@@ -98,7 +98,7 @@ def train_visual(
             queries = encoder.encode(regions)
             validation = (Labelled(np.asarray(gallery.index.rows), gallery.owners), _found(queries, gold))
             adapters = _train_adapters(config, name, people, encoder, validation, history.append, say)
-        joining = _of_base(people, kb) if vision.train_pictures and name == PICTURES else []
+        joining = photographs_of_base(people, kb) if vision.train_pictures and name == PICTURES else []
         if adapters is not None or joining:
             gallery, _ = make_gallery(config, name, kb, dataset.pictures, encoder, adapters, joining)
         sides[name] = Side(encoder, gallery, adapters, vision.noise, config.seed)
@@ -195,7 +195,7 @@ def _found(features: RegionFeatures, people: np.ndarray) -> Labelled:
     return Labelled(features.vectors[features.found], people[features.found])
 
 
-def _of_base(people: Photographs, kb: KnowledgeBase) -> list[tuple[int, Region]]:
+def photographs_of_base(people: Photographs, kb: KnowledgeBase) -> list[tuple[int, Region]]:
     """The training documents' own photographs, with the index of their entities."""
     own = np.flatnonzero(~people.profile & (people.source[people.people] == 0))
     index = kb.indices([people.records[people.people[i]].id for i in own])
@@ -224,7 +224,7 @@ class _Validation:
     """R@1 of a patch encoder on the validation mentions, against the base's pictures."""
 
     def __init__(self, kb: KnowledgeBase, dev: Mapping[str, Sequence[Document]], pictures: Path) -> None:
-        mentions, self._gold = _labelled([d for documents in dev.values() for d in documents], kb, pictures)
+        mentions, self._gold = labelled_regions([d for documents in dev.values() for d in documents], kb, pictures)
         shown = [(i, region) for i, entity in enumerate(kb) for region in _profiles(entity, pictures)]
         self._owners = np.array([i for i, _ in shown], np.int64)
         self.regions = [*mentions, *(region for _, region in shown)]
@@ -290,7 +290,9 @@ def _golds(documents: Sequence[Document]) -> list[str | None]:
     return [mention.entity for document in documents for mention in document.visual_mentions]
 
 
-def _labelled(documents: Sequence[Document], kb: KnowledgeBase, pictures: Path) -> tuple[list[Region], np.ndarray]:
+def labelled_regions(
+    documents: Sequence[Document], kb: KnowledgeBase, pictures: Path
+) -> tuple[list[Region], np.ndarray]:
     """Regions of mentions whose entity the base has, and its index `[n]`."""
     regions, golds = mention_regions(documents, pictures), _golds(documents)
     found = kb.indices([gold for gold in golds if gold is not None and gold != NIL])
