@@ -51,7 +51,7 @@ def ranked_links(
     total = weight.cumsum(1)[:, -1:]
     probability = weight / np.where(total > 0, total, 1)
     # By score, as far ones have a probability of 0; pads behind candidates that are ruled out.
-    order = np.lexsort((-scores, ~mask), axis=1)
+    order = np.lexsort((-scores, ~mask), axis=1)[:, :most]
     columns_of = _told(addends, order, columns)
     ids, probability = np.take_along_axis(ids, order, 1), np.take_along_axis(probability, order, 1)
     prior = np.zeros(ids.shape) if prior is None else np.take_along_axis(prior, order, 1)
