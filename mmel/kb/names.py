@@ -30,6 +30,17 @@ _UNIFIED = str.maketrans(
 )
 
 
+class _Marks(dict[int, int | None]):
+    """A table for `str.translate` that drops combining marks; it learns each character when it meets it."""
+
+    def __missing__(self, code: int) -> int | None:
+        self[code] = None if unicodedata.combining(chr(code)) else code
+        return self[code]
+
+
+_COMBINING = _Marks()
+
+
 def fold(surface: str) -> str:
     """The form that spellings differing in case, diacritics, quotes, dashes or white space share.
 
@@ -43,7 +54,7 @@ def fold(surface: str) -> str:
     while True:
         before = folded
         decomposed = unicodedata.normalize("NFKD", folded.translate(_UNIFIED)).casefold().translate(_UNIFIED)
-        folded = " ".join("".join(c for c in decomposed if not unicodedata.combining(c)).split())
+        folded = " ".join(decomposed.translate(_COMBINING).split())
         if folded == before:
             return folded
 
