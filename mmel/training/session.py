@@ -25,6 +25,7 @@ from mmel.text.prepare import TextInputs, TextPreparer
 from mmel.training.checkpoint import save_tensors
 from mmel.training.joint import fit_coupling
 from mmel.training.run import RunFolder, read_json, write_json
+from mmel.training.together import check_together, train_together
 from mmel.training.trainer import TrainState, train_text_model
 from mmel.training.visual import train_visual
 from mmel.vision.linker import VisualLinker
@@ -41,6 +42,7 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
         the content of `metrics.json`, and what was skipped while reading.
     """
     config = _with_sides(config)
+    check_together(config)
     run, skips = RunFolder(config.run_folder), SkipReport()
     if not restart:
         run.check(config)
@@ -70,12 +72,18 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     elif "visual" in config.modalities:
         linker.visual, visual = train_visual(config, dataset, kb, train, dev, run, say)
         clock.lap("visual")
+    together: list[dict[str, Any]] = []
+    if config.coupling.together.epochs:
+        together = train_together(config, linker, dataset, train, dev, inputs, run, say)
+        clock.lap("together")
     if config.coupling.plan != "none":
         linker.coupler = fit_coupling(config, linker, dev, inputs, dataset.pictures, say)
         linker.coupler.save(run.coupling_file)
         clock.lap("coupling")
     metrics = _metrics(config, dataset, linker, dev, inputs, state)
     metrics |= {"visual_history": visual, "seconds": clock.laps}
+    if together:
+        metrics["together_history"] = together
     write_json(run.metrics_file, metrics)
     skips.update(linker.skips)
     return metrics, skips
