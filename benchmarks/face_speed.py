@@ -9,9 +9,9 @@ the time is the same) in the same `RegionEncoder`. The pictures are brought to -
 Each repeat runs all of them, so that `ratio`, of plain's seconds to mmel's, compares neighbours in time; where other
 programs use the cores, milliseconds of CPU a picture say more than pictures a second.
 
-Measured on two cores that other programs used as well, 128 pictures of 224 pixels: plain 35 pictures a second and 51 ms
-of CPU a picture (44 and 22 ms with --cores 1), mmel 86 and 19 ms, refined 69 and 23 ms; MTCNN 1.2 and 216 ms. Of
-mmel's CPU time the embedder takes three quarters, the detector a sixth.
+Measured on two cores of a quiet machine, 256 pictures of 224 pixels: plain 37 pictures a second and 54 ms of CPU a
+picture, mmel 95 and 19 ms (2.6 times as fast), refined 76 and 25 ms; on busy cores plain with --cores 1 44 and 22 ms,
+MTCNN 1.2 and 216 ms. Of mmel's CPU time the embedder takes three quarters, the detector a sixth.
 """
 
 from __future__ import annotations
