@@ -133,9 +133,10 @@ class DocumentGraph:
     def hetero(self) -> HeteroData:
         """The graph as tensors, to be batched by torch-geometric.
 
-        Nodes `text_mention`, `visual_mention` and `entity` (`index` in the knowledge base); edges `may_be` (`score`, a
-        log-probability) from mentions to entities, `linked` and `meets` between entities of the two modalities,
-        `same_sentence` and `same_name` between textual mentions and `same_document` between visual ones.
+        Nodes `text_mention` and `visual_mention` (`position` in the document) and `entity` (`index` in the knowledge
+        base); edges `may_be` (`score`, a log-probability) from mentions to entities, `linked` and `meets` between
+        entities of the two modalities, `same_sentence` and `same_name` between textual mentions and `same_document`
+        between visual ones.
         """
         import torch
         from torch_geometric.data import HeteroData
@@ -149,6 +150,8 @@ class DocumentGraph:
             ("text", self.text, self.text_slot),
             ("visual", self.visual, self.visual_slot),
         ):
+            # Batches of torch-geometric can be taken apart only where every kind of node has an attribute.
+            data[f"{side}_mention"].position = torch.arange(len(scores))
             data[f"{side}_mention"].num_nodes = len(scores)
             mention, column = np.nonzero(scores.mask)
             edge = data[f"{side}_mention", "may_be", "entity"]
