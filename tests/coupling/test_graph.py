@@ -14,7 +14,7 @@ from tests.coupling.worlds import BASES, COUNT, World, alone, beliefs_of, graph,
 
 sizes = st.tuples(st.integers(0, 5), st.integers(0, 4))
 bases, seeds = st.integers(0, BASES - 1), st.integers(0, 9999)
-lightly = settings(max_examples=25, deadline=None)
+lightly = settings(max_examples=15, deadline=None)
 
 # --- scores ---------------------------------------------------------------------------------------------------------
 
@@ -150,6 +150,8 @@ def test_tensors_in_batches(base: int, shapes: list[tuple[int, int]], seed: int,
             ends = [mention.tolist(), scores.ids[mention, column].tolist()]
             assert [edges.edge_index[0].tolist(), again["entity"].index[edges.edge_index[1]].tolist()] == ends
             np.testing.assert_array_equal(edges.score.numpy(), scores.log_probability[scores.mask])
+        assert again["text_mention"].position.tolist() == list(range(len(each.text)))
+        assert again["visual_mention"].num_nodes == len(each.visual)
         for kind in data.edge_types:
             assert again[kind].edge_index.tolist() == data[kind].edge_index.tolist()
 
@@ -163,7 +165,7 @@ def test_the_view_for_people(base: int, size: tuple[int, int], seed: int, little
     people = {("text", i) for i in range(size[0])} | {("visual", j) for j in range(size[1])}
     assert set(shown.nodes) == people | set(expected)
     assert {node: title for node, title in shown.nodes(data="title") if title is not None} == expected
-    edges = []
+    edges: list[tuple[object, object, str]] = []
     for side, scores in (("text", found.text), ("visual", found.visual)):
         for i, row in enumerate(scores.ids.tolist()):
             edges += [((side, i), name(entity), "may_be") for entity in row if entity >= 0]

@@ -79,7 +79,7 @@ def graph(world: World, n: int, m: int, seed: int = 0, least: int = 0) -> Docume
 
 def beliefs_of(scores: MentionScores) -> list[Belief]:
     """Probabilities of the entities of each mention, from the definition of a softmax."""
-    found = []
+    found: list[Belief] = []
     for ids, values in zip(scores.ids.tolist(), scores.scores.tolist(), strict=True):
         weights: dict[int, float] = {}
         for entity, value in zip(ids, values, strict=True):
