@@ -236,8 +236,8 @@ def test_all_stages_count_and_the_last_most() -> None:
     scores = torch.tensor([[0.0, 0.0]])
     gold, mask = torch.tensor([0]), torch.ones(1, 2, dtype=torch.bool)
     rule = Config().with_overrides(["train.loss=cross_entropy"]).train
-    assert trainer._loss(rule, [scores], gold, mask).item() == pytest.approx(math.log(2))
-    assert trainer._loss(rule, [scores] * 3, gold, mask).item() == pytest.approx(2 * math.log(2))
+    assert trainer.text_loss(rule, [scores], gold, mask).item() == pytest.approx(math.log(2))
+    assert trainer.text_loss(rule, [scores] * 3, gold, mask).item() == pytest.approx(2 * math.log(2))
 
 
 def test_averaged_parameters() -> None:
