@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -171,6 +171,7 @@ def test_every_setting_is_described_once() -> None:
         assert f"  {key}=" in describe()
 
 
+@settings(deadline=None)
 @given(
     st.fixed_dictionaries(
         {},

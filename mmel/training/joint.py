@@ -17,6 +17,17 @@ from mmel.linker import Linker
 from mmel.text.prepare import TextInputs
 
 
+def check_coupling(config: Config) -> None:
+    """Raise ConfigError where a coupling is asked for and a side is missing."""
+    taken = {"text": config.coupling.text_run, "visual": config.coupling.visual_run}
+    missing = [side for side, path in taken.items() if path is None and side not in config.modalities]
+    if config.coupling.plan != "none" and missing:
+        raise ConfigError(
+            f"coupling.plan={config.coupling.plan} joins two modalities, modalities={list(config.modalities)}. "
+            "Remedy: modalities=[text, visual], or coupling.plan=none"
+        )
+
+
 def fit_coupling(
     config: Config,
     linker: Linker,
@@ -29,11 +40,6 @@ def fit_coupling(
 
     Training documents would not do: there both sides are surer than they ever will be again.
     """
-    if linker.text is None or linker.visual is None:
-        raise ConfigError(
-            f"coupling.plan={config.coupling.plan} joins two modalities. Remedy: modalities=[text, visual], or "
-            "coupling.plan=none"
-        )
     graphs: list[DocumentGraph] = []
     gold: list[tuple[np.ndarray, np.ndarray]] = []
     for split, documents in dev.items():

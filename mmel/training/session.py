@@ -23,7 +23,7 @@ from mmel.parallel import pick_device
 from mmel.text.linker import TextLinker, make_preparer
 from mmel.text.prepare import TextInputs, TextPreparer
 from mmel.training.checkpoint import save_tensors
-from mmel.training.joint import fit_coupling
+from mmel.training.joint import check_coupling, fit_coupling
 from mmel.training.run import RunFolder, read_json, write_json
 from mmel.training.together import check_together, train_together
 from mmel.training.trainer import TrainState, train_text_model
@@ -42,6 +42,7 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
         the content of `metrics.json`, and what was skipped while reading.
     """
     config = _with_sides(config)
+    check_coupling(config)
     check_together(config)
     run, skips = RunFolder(config.run_folder), SkipReport()
     if not restart:

@@ -316,8 +316,10 @@ def test_the_order_of_mentions_means_nothing(seed: int, n: int, m: int, case: tu
         given.b[columns],
     )
     plain, permuted = solve(given, config(*case)), solve(moved, config(*case))
-    np.testing.assert_allclose(permuted.plan, plain.plan[np.ix_(rows, columns)], atol=1e-6)
     assert permuted.value == pytest.approx(plain.value, abs=1e-6)
+    # Two mentions have two isometries: structure alone cannot tell them apart, and either plan is right.
+    if case[0] != "gromov-wasserstein" or min(n, m) > 2:
+        np.testing.assert_allclose(permuted.plan, plain.plan[np.ix_(rows, columns)], atol=1e-6)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 12, 40])

@@ -410,6 +410,7 @@ def trained_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
             "data.limit=6",
             "train.epochs=1",
             "modalities=text",
+            "coupling.plan=none",
         ]
         said: list[str] = []
         train_linker(load_config("sample", settings), restart=True, say=said.append)
