@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -171,7 +172,7 @@ def test_every_setting_is_described_once() -> None:
         assert f"  {key}=" in describe()
 
 
-@settings(deadline=None)
+@hypothesis.settings(deadline=None)
 @given(
     st.fixed_dictionaries(
         {},
