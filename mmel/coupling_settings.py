@@ -72,6 +72,11 @@ class CouplingConfig(Section):
     coherence: bool = Field(
         default=True, description="candidates of one modality's mentions speak for each other again, once both decide"
     )
+    fusion: Literal["learned", "average"] = Field(
+        default="learned",
+        description="how a modality's own score and what speaks for a candidate are weighed: as validation documents "
+        "determine, or all alike",
+    )
     rounds: int = Field(default=4, ge=1, description="most rounds of plan and decision; the first have own weights")
     ridge: float = Field(default=1e-4, gt=0, description="of the weights, which validation documents determine")
     together: TogetherConfig = Field(default=TogetherConfig(), description="joint training before the weights")

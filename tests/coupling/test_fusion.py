@@ -380,3 +380,18 @@ def test_weights_as_plain_values(coherence: bool) -> None:
         np.testing.assert_array_equal(one.visual, other.visual)
     with pytest.raises(InputError, match="fitted with other supports. Remedy: train again"):
         from_state(state(given_, setting), config(coherence=not coherence))
+
+
+# --- averaged scores --------------------------------------------------------------------------------------------------
+
+
+def test_an_average_is_the_mean_of_the_logarithms(little: list[World]) -> None:
+    asked = CouplingConfig.model_validate({"plan": "uniform", "coherence": False, "rounds": 1, "fusion": "average"})
+    found = graph(little[0], 3, 2, seed=0)
+    (weights,) = fit([found], [(np.zeros(3, np.int64), np.zeros(2, np.int64))], asked)
+    beliefs = found.beliefs(np.exp(found.text.log_probability), np.exp(found.visual.log_probability))
+    plan, _ = plan_of(found, *beliefs, asked)
+    support, _ = supports(found, *beliefs, plan, asked)
+    logs = np.concatenate([found.text.log_probability[..., None], np.log(support + 1e-3)], axis=-1)
+    expected = np.where(found.text.mask, logs.mean(-1), -np.inf)
+    assert np.allclose(decide(found, [weights], asked).text, reference(expected, axis=1), atol=1e-12)
