@@ -58,7 +58,10 @@ class VisualMention:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text with its pictures and the mentions in both. `extra` keeps keys the engine does not know."""
+    """A text with its pictures and the mentions in both. `extra` keeps keys the engine does not know.
+
+    `images` are pictures of the document by path, as `VisualMention.image`, whether they hold a mention or not.
+    """
 
     id: str
     text: str
@@ -66,6 +69,7 @@ class Document:
     text_mentions: tuple[TextMention, ...] = ()
     visual_mentions: tuple[VisualMention, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    images: tuple[str, ...] = ()
 
     def check_spans(self, file: str | None = None, line: int | None = None) -> None:
         """Raise InputError naming document, span and both strings where a mention does not spell its surface."""

@@ -3,7 +3,8 @@
 A document is `{"id", "title", "text", "text_mentions": [{"start", "end", "text", "entity"}], "visual_mentions":
 [{"image", "box", "entity"}]}`. Offsets are characters, end-exclusive; `image` is relative to the file's folder;
 `box` is `[x0, y0, x1, y1]` in pixels or null for the whole picture; `entity` is an id, "NIL", or absent where
-unlabelled. A text mention may also carry `name` and `candidates: [{"id", "prior", "rank"}]`. An entity is
+unlabelled. `images` lists pictures of the document by path, with mentions or without. A text mention may also carry
+`name` and `candidates: [{"id", "prior", "rank"}]`. An entity is
 `{"id", "title", "type", "description", "aliases": [{"name", "count"}], "images", "links", "popularity"}`.
 Unknown keys are kept in `extra` and written back.
 """
@@ -31,7 +32,7 @@ from mmel.document import (
 from mmel.errors import InputError, SkipReport
 from mmel.formats.records import Place, is_finite, others, read_records, write_records
 
-_DOCUMENT_KEYS = frozenset({"id", "title", "text", "text_mentions", "visual_mentions"})
+_DOCUMENT_KEYS = frozenset({"id", "title", "text", "text_mentions", "visual_mentions", "images"})
 _TEXT_MENTION_KEYS = frozenset({"start", "end", "text", "entity", "name", "candidates"})
 _VISUAL_MENTION_KEYS = frozenset({"image", "box", "entity"})
 _ENTITY_KEYS = frozenset({"id", "title", "type", "description", "aliases", "images", "links", "popularity"})
@@ -100,6 +101,8 @@ def document_record(document: Document) -> dict[str, Any]:
         record["text_mentions"] = [_text_mention_record(mention) for mention in document.text_mentions]
     if document.visual_mentions:
         record["visual_mentions"] = [_visual_mention_record(mention) for mention in document.visual_mentions]
+    if document.images:
+        record["images"] = list(document.images)
     return _with_extra(record, document.extra, _DOCUMENT_KEYS, f"document '{document.id}'")
 
 
@@ -149,6 +152,8 @@ def linked_record(linked: LinkedDocument) -> dict[str, Any]:
         "paths": [list(each.path) for each in linked.couplings],
         "meta": dict(linked.meta),
     }
+    if document.images:
+        record["images"] = list(document.images)
     if document.extra:
         record["extra"] = dict(document.extra)
     return record
@@ -225,6 +230,7 @@ def _document(record: dict[str, Any], place: Place) -> Document:
             [_visual_mention(each, place) for each in place.get(record, "visual_mentions", list, [])]
         ),
         extra=others(record, _DOCUMENT_KEYS),
+        images=_strings(record, "images", place),
     )
 
 
@@ -312,6 +318,7 @@ def _linked(record: dict[str, Any], place: Place) -> LinkedDocument:
         text_mentions=tuple([_text_mention(_labelled(each, place), place) for each in text_records]),
         visual_mentions=tuple([_visual_mention(_labelled(each, place), place) for each in visual_records]),
         extra=place.get(record, "extra", dict, {}),
+        images=_strings(record, "images", place),
     )
     document.check_spans(str(place.file), place.line)
     return LinkedDocument(

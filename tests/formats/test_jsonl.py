@@ -63,6 +63,7 @@ def documents(draw: st.DrawFn) -> Document:
             draw(st.lists(st.builds(VisualMention, texts(), st.none() | st.just((0.0, 0.5, 1.0, 2.0)), entity)))
         ),
         extra=draw(st.dictionaries(texts().map("x_{}".format), st.none() | st.booleans() | texts(), max_size=2)),
+        images=tuple(draw(st.lists(texts(), max_size=2))),
     )
 
 
