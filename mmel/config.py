@@ -248,6 +248,15 @@ class TrainConfig(Section):
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of a gradient; none: no clipping")
 
 
+class DetectionConfig(Section):
+    """How mentions are found where a document brings none."""
+
+    face_confidence: float = Field(
+        default=0.7, ge=0, le=1, description="least confidence of a face, as vision.detector gives it"
+    )
+    face_size: float = Field(default=16.0, ge=0, description="least size of a face, root of its area in pixels")
+
+
 class Config(Section):
     """A run, whole. `load_config` makes one from a name or a file and overrides."""
 
@@ -267,6 +276,7 @@ class Config(Section):
     model: ModelConfig = Field(default=ModelConfig(), description="scores and joint decision")
     vision: VisionConfig = Field(default=VisionConfig(), description="regions of pictures")
     coupling: CouplingConfig = Field(default=CouplingConfig(), description="how the two modalities help each other")
+    detection: DetectionConfig = Field(default=DetectionConfig(), description="mentions of documents without any")
     train: TrainConfig = Field(default=TrainConfig(), description="optimisation")
 
     @property

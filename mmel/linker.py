@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, repeat
 from pathlib import Path
 
-from mmel.config import Config
+from mmel.config import Config, DetectionConfig
 from mmel.coupling.coupler import Coupler, Sides, listen
+from mmel.detection import Annotator, TextDetector
 from mmel.document import Document, Link, LinkedDocument
 from mmel.errors import InputError, SkipReport
 from mmel.kb import KnowledgeBase
@@ -23,6 +24,9 @@ class Linker:
 
     A side that was not trained is None, and its mentions get no links; without a coupler each side decides alone.
 
+    Attributes:
+        detector: finds mentions in texts that bring none; None where the run has no mention detection.
+
     Example:
         >>> linker = Linker.from_pretrained("runs/sample-0")        # doctest: +SKIP
         >>> for linked in linker.link(documents): print(linked.text_links[0].entity)  # doctest: +SKIP
@@ -34,8 +38,12 @@ class Linker:
         text: TextLinker | None = None,
         visual: VisualLinker | None = None,
         coupler: Coupler | None = None,
+        detector: TextDetector | None = None,
+        detection: DetectionConfig | None = None,
     ) -> None:
         self.kb, self.text, self.visual, self.coupler = kb, text, visual, coupler
+        self.detector, self.detection = detector, detection or DetectionConfig()
+        self._unread = SkipReport()
 
     @classmethod
     def from_pretrained(
@@ -68,17 +76,57 @@ class Linker:
         text = TextLinker.from_run(run, config, kb) if run.model_file.is_file() else None
         visual = VisualLinker.from_run(run.visual, config, kb, pictures) if run.visual.is_dir() else None
         coupler = Coupler.load(run.coupling_file, config.coupling, kb) if run.coupling_file.is_file() else None
-        return cls(kb, text, visual, coupler)
+        return cls(kb, text, visual, coupler, detection=config.detection)
 
     @property
     def skips(self) -> SkipReport:
-        """What was passed over while linking: regions whose picture could not be read."""
-        return self.visual.skips if self.visual else SkipReport()
+        """What was passed over so far: pictures that could not be read, looking for faces or linking them."""
+        skips = SkipReport()
+        for part in (self._unread, self.visual.skips if self.visual else SkipReport()):
+            skips.update(part)
+        return skips
 
     @property
     def missing_images(self) -> int:
-        """How many regions linked so far could not be read."""
+        """How many pictures and regions could not be read so far."""
         return sum(self.skips.counts.values())
+
+    def annotate(self, documents: Iterable[Document], pictures: Path | None = None) -> Iterator[Document]:
+        """Yield the documents in order, with the mentions that are found in those that have none of a modality.
+
+        Mentions of a text are what `detector` finds, `extra` telling the probability; those of `Document.images` are
+        the faces that the run's face detector finds, `extra` telling its confidence, or each picture as a whole where
+        the run has no face detector. A modality that has mentions keeps them, and one that the linker was not trained
+        for gets none. Pictures that cannot be read are counted in `skips`.
+
+        Args:
+            pictures: folder that the images of documents are relative to.
+
+        Raises:
+            InputError: a text needs a detector, and the run has none.
+            ConfigError: pictures are to be read, and `pictures` is not given.
+        """
+        rule, visual = self.detection, self.visual
+        annotator = Annotator(
+            visual is not None,
+            visual.detector if visual else None,
+            rule.face_confidence,
+            rule.face_size,
+            skips=self._unread,
+        )
+        return annotator.annotate(((one, self._detector_of(one)) for one in documents), pictures)
+
+    def _detector_of(self, document: Document) -> TextDetector | None:
+        """What finds the mentions of a text; None where that is not asked for."""
+        if self.text is None or document.text_mentions or not document.text.strip():
+            return None
+        if self.detector is None:
+            raise InputError(
+                f"document '{document.id}' has a text without mentions, and the run cannot find them",
+                field="text_mentions",
+                remedy="train with detection.text=names, or give documents with mentions",
+            )
+        return self.detector
 
     def link(
         self, documents: Iterable[Document], pictures: Path | None = None, documents_per_batch: int = 64

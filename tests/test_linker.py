@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mmel.detection import Span
 from mmel.document import NIL, Alias, Candidate, Document, Entity, LinkedDocument
 from mmel.errors import ConfigError, InputError
 from mmel.formats.jsonl import read_documents, read_entities
@@ -125,6 +126,31 @@ def test_mentions_may_stand_in_any_order(linker: Linker, documents: list[Documen
         for a, b in zip(one, other[::-1], strict=True)
     ]
     assert sum(a == b for a, b in pairs) > 0.9 * len(pairs)  # distance in mentions changes at the ends
+
+
+def test_found_mentions_are_linked_as_given_ones(linker: Linker, documents: list[Document]) -> None:
+    """What a detector finds is asked for where a text has no mention, and only there."""
+    spans = {d.text: [Span(m.start, m.end, 0.9) for m in d.text_mentions] for d in documents}
+    raw = [replace(one, text_mentions=()) for one in documents]
+    copy = Linker(linker.kb, linker.text, detector=Known(spans))
+    found = list(copy.annotate(raw))
+    assert answers(list(copy.link(found))) == answers(list(linker.link(documents)))
+    assert list(copy.annotate(documents)) == documents and copy.missing_images == 0
+    assert list(Linker(linker.kb).annotate(raw)) == raw
+    with pytest.raises(InputError, match=f"'{raw[0].id}'.*without mentions.*detection"):
+        list(Linker(linker.kb, linker.text).annotate(raw))
+
+
+class Known:
+    """A detector that was told what there is."""
+
+    id = "known"
+
+    def __init__(self, spans: dict[str, list[Span]]) -> None:
+        self.spans = spans
+
+    def detect(self, texts: Sequence[str]) -> list[list[Span]]:
+        return [self.spans[text] for text in texts]
 
 
 def test_context_names_get_no_link(linker: Linker, documents: list[Document]) -> None:

@@ -76,6 +76,7 @@ class RunFolder:
         self.metrics_file = self.path / "metrics.json"
         self.visual = self.path / "visual"
         self.coupling_file = self.path / "coupling.json"
+        self.detection_file = self.path / "detection.json"
 
     @property
     def trained(self) -> bool:

@@ -145,6 +145,11 @@ class VisualLinker:
             place += count
 
     @property
+    def detector(self) -> FaceDetector | None:
+        """What finds faces; None where regions are encoded as they are."""
+        return next(side.regions.reader.detector for side in (self.pictures, self.texts) if side is not None)
+
+    @property
     def entities(self) -> np.ndarray:
         """Sorted indices of the entities that a region can be linked to."""
         sides = [side.gallery.entities for side in (self.pictures, self.texts) if side is not None]
