@@ -32,6 +32,7 @@ class Card(Section):
     get: str = Field(description="where and how to get it")
     layout: dict[str, str] = Field(default={}, description="path below the root: what it is")
     notes: str = ""
+    distant: bool = Field(default=False, description="a rule made the gold of texts, which leaves names out")
     checksums: dict[str, str] = Field(
         default={}, description="path: hex SHA-256 of the file the counts were taken from"
     )

@@ -27,6 +27,7 @@ from mmel.evaluation.metrics import (
     recall_at,
     scores,
 )
+from mmel.evaluation.spans import EndToEnd
 from mmel.files import atomic_write
 
 RECALL_AT = (1, 3, 5, 10)
@@ -55,6 +56,7 @@ class EvaluationResult:
     """Scores of one dataset split; a modality that has no mention, or was not linked at all, is None.
 
     `text_alone` and `visual_alone` are of the links that each modality made by itself, where documents were coupled.
+    `end_to_end` is there where the mentions were also to be found.
     """
 
     dataset: str
@@ -66,6 +68,7 @@ class EvaluationResult:
     seconds: float
     text_alone: Tally | None = None
     visual_alone: Tally | None = None
+    end_to_end: EndToEnd | None = None
 
     @property
     def documents_per_second(self) -> float | None:
@@ -94,7 +97,8 @@ class EvaluationResult:
             result["visual"] = self._visual()
         if self.text_alone is not None or self.visual_alone is not None:
             result["alone"] = {name: self._beside(name) for name in MODALITIES if self._alone(name) is not None}
-        return result | {"seconds": self.seconds, "documents_per_second": self.documents_per_second}
+        result |= {"seconds": self.seconds, "documents_per_second": self.documents_per_second}
+        return result if self.end_to_end is None else result | {"end_to_end": self.end_to_end.to_dict()}
 
     def save(self, path: str | Path) -> None:
         """Write `to_dict` as JSON, whole or not at all."""
@@ -123,6 +127,8 @@ class EvaluationResult:
         for name in MODALITIES:
             if self._alone(name) is not None:
                 lines.append(self._gain_row(name))
+        if self.end_to_end is not None:
+            lines += self.end_to_end.table()
         return "\n".join(lines)
 
     def gain(self, modality: Literal["text", "visual"], resamples: int = 10_000) -> Interval:
