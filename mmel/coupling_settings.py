@@ -31,6 +31,21 @@ class TransportConfig(Section):
         default=1e-9, gt=0, description="largest change of the objective, or error of the marginals, at which it stops"
     )
 
+    @property
+    def structure_weight(self) -> float:
+        """Alpha of the objective: weight of the intra-modal structures; the cross-modal cost has 1 - it."""
+        return {"wasserstein": 0.0, "gromov-wasserstein": 1.0, "fused": self.alpha}[self.cost]
+
+    @property
+    def needs_cross(self) -> bool:
+        """Whether `cost` reads the cross-modal cost."""
+        return self.cost != "gromov-wasserstein"
+
+    @property
+    def needs_structure(self) -> bool:
+        """Whether `cost` reads the two intra-modal structures."""
+        return self.cost != "wasserstein"
+
 
 class TogetherConfig(Section):
     """How both sides are trained on with one loss, after each was trained alone (Gan et al. 2021, Eq. 11)."""

@@ -115,20 +115,23 @@ def _objective(
     visual_mask: Tensor,
     config: TransportConfig,
 ) -> _Objective:
-    weight = {"wasserstein": 0.0, "gromov-wasserstein": 1.0, "fused": config.alpha}[config.cost]
-    masks = {"cross": (text_mask, visual_mask), "left": (text_mask, text_mask), "right": (visual_mask, visual_mask)}
-    used = {"wasserstein": ["cross"], "gromov-wasserstein": ["left", "right"]}.get(config.cost, list(masks))
-    costs: dict[str, Tensor] = {}
-    for (name, (rows, columns)), values in zip(masks.items(), (cross, left, right), strict=True):
-        if name in used:
-            costs[name] = _cost(values, rows.unsqueeze(2) & columns.unsqueeze(1), name, config)
-    shape = (*text_mask.shape, visual_mask.shape[1])
-    linear = (1 - weight) * costs["cross"] if "cross" in costs else text_mask.new_zeros(shape, dtype=torch.float64)
-    return _Objective(linear, costs.get("left"), costs.get("right"), weight)
+    weight = config.structure_weight
+    if config.needs_cross:
+        linear = (1 - weight) * _cost(cross, text_mask, visual_mask, "cross", config)
+    else:
+        linear = text_mask.new_zeros((*text_mask.shape, visual_mask.shape[1]), dtype=torch.float64)
+    if not config.needs_structure:
+        return _Objective(linear, None, None, weight)
+    structures = (
+        _cost(left, text_mask, text_mask, "left", config),
+        _cost(right, visual_mask, visual_mask, "right", config),
+    )
+    return _Objective(linear, *structures, weight)
 
 
-def _cost(values: Tensor | None, there: Tensor, name: str, config: TransportConfig) -> Tensor:
-    """Costs in float64, 0 where padded."""
+def _cost(values: Tensor | None, rows: Tensor, columns: Tensor, name: str, config: TransportConfig) -> Tensor:
+    """Costs in float64, 0 outside of the masks of their rows and columns."""
+    there = rows.unsqueeze(2) & columns.unsqueeze(1)
     if values is None:
         raise InputError(f"is None, and cost = {config.cost} needs it", field=name, remedy="give it")
     if values.shape != there.shape:

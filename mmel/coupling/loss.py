@@ -78,18 +78,18 @@ def transport(documents: Sequence[ScoredDocument], config: CouplingConfig) -> Ba
 
 def costs(document: ScoredDocument, config: CouplingConfig) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Cross-modal cost [n, m] and structures [n, n], [m, m] in float64; None where the transport does not need it."""
-    graph, cost = document.graph, config.transport.cost
+    graph = document.graph
     text = _beliefs(document.text, graph.text.mask, graph.text_slot, len(graph.entities))
     visual = _beliefs(document.visual, graph.visual.mask, graph.visual_slot, len(graph.shown))
     cross = left = right = None
-    if cost != "gromov-wasserstein":
+    if config.transport.needs_cross:
         fits = csr_matrix(LINKED * graph.linked + MEETS * graph.meets)
         cross = _mixed(
             config.cross,
             lambda: _distance(text @ _product(fits, visual.T)),
             lambda: _from_pictures(document, text),
         )
-    if cost != "wasserstein":
+    if config.transport.needs_structure:
         left = _mixed(config.structure, lambda: _inner(text, graph.text_meets), lambda: _angles(_context(graph, text)))
         right = _mixed(
             config.structure,

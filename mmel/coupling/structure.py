@@ -18,11 +18,10 @@ from mmel.errors import InputError
 
 def problem(graph: DocumentGraph, text: np.ndarray, visual: np.ndarray, config: CouplingConfig) -> Problem:
     """The transport problem of a document under beliefs `[n, u]` and `[m, w]`; only what its cost needs is computed."""
-    cost = config.transport.cost
     cross = left = right = None
-    if cost != "gromov-wasserstein":
+    if config.transport.needs_cross:
         cross = _mixed(config.cross, lambda: _distance(graph.compatibility(text, visual)), lambda: _cross(graph, text))
-    if cost != "wasserstein":
+    if config.transport.needs_structure:
         left = _mixed(
             config.structure,
             lambda: _inner(text @ (graph.text_meets @ text.T)),

@@ -69,7 +69,7 @@ def solve(problem: Problem, config: TransportConfig) -> Solution:
     plan = np.zeros((len(a), len(b)))
     if not plan.size:
         return Solution(plan, 0.0, 0.0, 0, True)
-    weight = {"wasserstein": 0.0, "gromov-wasserstein": 1.0, "fused": config.alpha}[config.cost]
+    weight = config.structure_weight
     # Mentions without mass are left out: log 0 would spread NaN from them.
     linear = np.zeros((len(rows), len(columns))) if weight == 1 else (1 - weight) * cross[np.ix_(rows, columns)]
     if weight:
@@ -92,8 +92,8 @@ def solve(problem: Problem, config: TransportConfig) -> Solution:
 
 def _check(problem: Problem, config: TransportConfig) -> tuple[np.ndarray, ...]:
     """Costs in float64 and masses that sum to 1; an unused cost is an empty array."""
-    needed = {"wasserstein": ("cross",), "gromov-wasserstein": ("left", "right"), "fused": ("cross", "left", "right")}
-    costs = {name: _cost(getattr(problem, name), name, config.cost) for name in needed[config.cost]}
+    needed = {"cross": config.needs_cross, "left": config.needs_structure, "right": config.needs_structure}
+    costs = {name: _cost(getattr(problem, name), name, config.cost) for name, used in needed.items() if used}
     n = len(costs["left"] if "left" in costs else costs["cross"])
     m = len(costs["right"]) if "right" in costs else costs["cross"].shape[1]
     for name, shape in (("cross", (n, m)), ("left", (n, n)), ("right", (m, m))):
