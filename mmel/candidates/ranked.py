@@ -14,6 +14,20 @@ from mmel.kb import KnowledgeBase
 _EXPLAINED = 10  # candidates of a mention whose columns are told
 
 
+def check_scores(ids: np.ndarray, scores: np.ndarray) -> None:
+    """Raise InputError where a candidate's score is NaN or plus infinity, as a broken checkpoint gives them.
+
+    ids: `[m, k]`, -1 pads. scores: `[m, k]`, anything at pads; minus infinity is allowed.
+    """
+    bad = (ids >= 0) & ~(scores < np.inf)
+    if bad.any():
+        raise InputError(
+            f"{int(bad.sum())} candidates have a score that is no number",
+            field="scores",
+            remedy="the checkpoint is broken: train again, or name another run",
+        )
+
+
 def ranked_links(
     ids: np.ndarray,
     scores: np.ndarray,
@@ -35,15 +49,10 @@ def ranked_links(
         most: candidates that a link tells; None: all.
         addends: `[m, k, f]` what the scores are made of, `columns` names them; told of the first candidates.
 
-    Raises InputError for a score that is NaN or plus infinity: the model's checkpoint is broken.
+    Raises InputError as `check_scores`.
     """
+    check_scores(ids, scores)
     mask = ids >= 0
-    if (mask & ~(scores < np.inf)).any():
-        raise InputError(
-            "a candidate's score is no number",
-            field="scores",
-            remedy="the checkpoint is broken: train again, or name another run",
-        )
     scores = np.where(mask, scores, -np.inf).astype(np.float64)
     top = scores.max(1, keepdims=True, initial=-np.inf)
     weight = np.exp((scores - np.where(np.isfinite(top), top, 0)) / temperature)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from mmel.candidates.graph import hubs_of
-from mmel.errors import InputError
+from mmel.candidates.ranked import check_scores
 from mmel.kb import KnowledgeBase
 
 if TYPE_CHECKING:
@@ -29,21 +29,14 @@ class MentionScores:
     """What a modality alone says of n mentions: candidates `ids` `[n, k]` int64 (-1 pads) and `scores` `[n, k]`.
 
     Scores are logarithms up to a constant a mention; what pads hold does not matter. A score of minus infinity rules a
-    candidate out, whatever the other modality says. InputError where one is NaN or plus infinity, as a broken
-    checkpoint gives them.
+    candidate out, whatever the other modality says. InputError as `check_scores`.
     """
 
     ids: np.ndarray
     scores: np.ndarray
 
     def __post_init__(self) -> None:
-        bad = (self.ids >= 0) & ~(self.scores < np.inf)
-        if bad.any():
-            raise InputError(
-                f"{int(bad.sum())} candidates have a score that is no number",
-                field="scores",
-                remedy="the checkpoint is broken: train again, or name another run",
-            )
+        check_scores(self.ids, self.scores)
 
     def __len__(self) -> int:
         return len(self.ids)
