@@ -11,10 +11,11 @@ from mmel.config import Config
 from mmel.coupling.coupler import Coupler, Sides
 from mmel.coupling.fusion import fit
 from mmel.coupling.graph import DocumentGraph
-from mmel.document import NIL, Document
+from mmel.document import Document
 from mmel.errors import ConfigError, InputError
 from mmel.linker import Linker
 from mmel.text.prepare import TextInputs
+from mmel.vision.linker import mention_golds
 
 
 def check_coupling(config: Config) -> None:
@@ -44,11 +45,12 @@ def fit_coupling(
     gold: list[tuple[np.ndarray, np.ndarray]] = []
     for split, documents in dev.items():
         sides = linker.listen(documents, inputs[split], pictures)
+        shown = mention_golds(documents, linker.kb)
         for d, document in enumerate(documents):
             rows = sides.text_rows(d)
             if document.visual_mentions and rows.stop > rows.start:
                 graphs.append(sides.graph(d, linker.kb))
-                gold.append(_gold(sides, d, graphs[-1], linker))
+                gold.append(_gold(sides, d, graphs[-1], shown[sides.visual_rows(d)]))
     if not graphs:
         raise InputError("no validation document has mentions of both modalities", field="data.dev_split")
     weights = fit(graphs, gold, config.coupling)
@@ -56,11 +58,9 @@ def fit_coupling(
     return Coupler(config.coupling, linker.kb, weights)
 
 
-def _gold(sides: Sides, d: int, graph: DocumentGraph, linker: Linker) -> tuple[np.ndarray, np.ndarray]:
-    """Gold columns `[n]` and `[m]` of a document, -1 where there is none."""
+def _gold(sides: Sides, d: int, graph: DocumentGraph, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gold columns `[n]` and `[m]` of a document, whose pictures show the entities `[m]`; -1 where there is none."""
     rows = sides.text_rows(d)
     text = np.where(sides.inputs.asked[rows], sides.inputs.gold[rows], -1)
-    names = [mention.entity for mention in sides.documents[d].visual_mentions]
-    known = linker.kb.indices(["" if name is None or name == NIL else name for name in names])
-    hit = (graph.visual.ids == known[:, None]) & graph.visual.mask
+    hit = (graph.visual.ids == shown[:, None]) & graph.visual.mask
     return text, np.where(hit.any(1), hit.argmax(1), -1)

@@ -22,7 +22,7 @@ from mmel.config import Config
 from mmel.coupling.coupler import Sides
 from mmel.coupling.loss import JointLoss, ScoredDocument, joint_loss
 from mmel.datasets.base import Dataset
-from mmel.document import NIL, Document
+from mmel.document import Document
 from mmel.errors import ConfigError, InputError, MmelError
 from mmel.kb import KnowledgeBase
 from mmel.linker import Linker
@@ -38,7 +38,7 @@ from mmel.training.run import RunFolder
 from mmel.training.trainer import accuracy_of, text_loss
 from mmel.training.visual import fit_temperature, labelled_regions, photographs, photographs_of_base
 from mmel.vision.adapter import Adapters
-from mmel.vision.linker import PICTURES, Side, VisualLinker, make_gallery, mention_regions, noisy
+from mmel.vision.linker import PICTURES, Side, VisualLinker, make_gallery, mention_golds, mention_regions, noisy
 from mmel.vision.losses import triplet_loss
 from mmel.vision.regions import Region
 
@@ -174,7 +174,7 @@ def _material(linker: Linker, documents: Sequence[Document], pictures: Path) -> 
     profiles = [(n, Region(pictures / image)) for n, entity in enumerate(linker.kb) for image in entity.images]
     shown = encoder.encode([region for _, region in profiles])
     return _Material(
-        sides, np.array(chosen), features.vectors[features.found], _golds(seen, linker.kb),
+        sides, np.array(chosen), features.vectors[features.found], mention_golds(seen, linker.kb),
         shown.vectors[shown.found], np.array([n for n, _ in profiles], np.int64)[shown.found],
     )  # fmt: skip
 
@@ -190,11 +190,6 @@ def _with_faces(documents: Sequence[Document], found: np.ndarray) -> list[Docume
             seen = tuple(mention for mention, is_found in zip(mentions, there, strict=True) if is_found)
             kept.append(replace(document, visual_mentions=seen))
     return kept
-
-
-def _golds(documents: Sequence[Document], kb: KnowledgeBase) -> np.ndarray:
-    names = [mention.entity for document in documents for mention in document.visual_mentions]
-    return kb.indices(["" if name is None or name == NIL else name for name in names])
 
 
 def _epoch(

@@ -26,6 +26,7 @@ from mmel.vision.linker import (
     Side,
     VisualLinker,
     make_gallery,
+    mention_golds,
     mention_regions,
     needed_sides,
     region_encoder,
@@ -252,7 +253,8 @@ def photographs(sources: Sequence[tuple[Dataset, Sequence[Document]]]) -> Photog
     origin: list[int] = []
     for source, (dataset, documents) in enumerate(sources):
         seen: dict[str, list[Region]] = {}
-        for region, entity in zip(mention_regions(documents, dataset.pictures), _golds(documents), strict=True):
+        named = [mention.entity for document in documents for mention in document.visual_mentions]
+        for region, entity in zip(mention_regions(documents, dataset.pictures), named, strict=True):
             if entity is not None and entity != NIL:
                 seen.setdefault(entity, []).append(region)
         for record in dataset.entities():
@@ -286,18 +288,11 @@ def _profiles(record: Entity, pictures: Path) -> Iterator[Region]:
     return (Region(pictures / image) for image in record.images)
 
 
-def _golds(documents: Sequence[Document]) -> list[str | None]:
-    return [mention.entity for document in documents for mention in document.visual_mentions]
-
-
 def labelled_regions(
     documents: Sequence[Document], kb: KnowledgeBase, pictures: Path
 ) -> tuple[list[Region], np.ndarray]:
     """Regions of mentions whose entity the base has, and its index `[n]`."""
-    regions, golds = mention_regions(documents, pictures), _golds(documents)
-    found = kb.indices([gold for gold in golds if gold is not None and gold != NIL])
-    known = iter(found)
-    index = np.array([-1 if gold is None or gold == NIL else next(known) for gold in golds], np.int64)
+    regions, index = mention_regions(documents, pictures), mention_golds(documents, kb)
     kept = np.flatnonzero(index >= 0)
     if not len(kept):
         raise InputError("no visual mention of the validation splits has an entity of the base", field="dev_split")

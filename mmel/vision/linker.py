@@ -13,7 +13,7 @@ import numpy as np
 from mmel.candidates.ranked import ranked_links
 from mmel.config import Config, VisionConfig
 from mmel.detection import FaceDetector, make_detector
-from mmel.document import Document, Link
+from mmel.document import NIL, Document, Link
 from mmel.encoders.images import make_image_encoder
 from mmel.encoders.images.base import ImageEncoder
 from mmel.errors import ConfigError, InputError, SkipReport
@@ -200,6 +200,15 @@ def mention_regions(documents: Sequence[Document], pictures: Path | None) -> lis
             "Remedy: give `pictures`, the folder that their `image` is relative to"
         )
     return [Region((pictures or Path()) / mention.image, mention.box) for mention in mentions]
+
+
+def mention_golds(documents: Sequence[Document], kb: KnowledgeBase) -> np.ndarray:
+    """`[n]` int64 gold entities of the visual mentions of documents, in order; -1 for no label, NIL, or an unknown id.
+
+    Entities are indices of the base.
+    """
+    names = [mention.entity for document in documents for mention in document.visual_mentions]
+    return kb.indices(["" if name is None or name == NIL else name for name in names])
 
 
 def needed_sides(vision: VisionConfig) -> tuple[str, ...]:
