@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from mmel.document import NIL, Coupling, Document, Link, LinkedDocument
 from mmel.kb import KnowledgeBase
 from mmel.text.prepare import TextInputs
 from mmel.training.run import read_json, write_json
+from mmel.vision.gallery import Gallery
 from mmel.vision.linker import VisualLinker, mention_regions
 from mmel.vision.tasks import Ranking
 
@@ -34,7 +36,8 @@ class Sides:
 
     Attributes:
         documents: in order. inputs, scores: of the text model, `[M, K]`. ranking: of all visual mentions, in order.
-        temperature: that makes the ranking's scores logarithms. faces, pictures: see DocumentGraph.
+        temperature: that makes the ranking's scores logarithms.
+        faces: of all visual mentions, see DocumentGraph; gallery: of the pictures that these are compared with.
     """
 
     documents: Sequence[Document]
@@ -43,9 +46,9 @@ class Sides:
     ranking: Ranking
     temperature: float
     faces: np.ndarray | None = None
-    pictures: np.ndarray | None = None
+    gallery: Gallery | None = None
 
-    @property
+    @cached_property
     def visual_first(self) -> np.ndarray:
         """`[D + 1]` first visual mention of each document."""
         return np.cumsum([0, *(len(document.visual_mentions) for document in self.documents)])
@@ -65,12 +68,12 @@ class Sides:
         text = MentionScores(self.inputs.candidates.ids[rows], self.scores[rows])
         visual = MentionScores(ids[:, :width], self.ranking.scores[seen, :width] / self.temperature)
         vectors: dict[str, np.ndarray | None] = {}
-        if self.faces is not None and self.pictures is not None:
+        if self.faces is not None and self.gallery is not None:
             shown = np.unique(visual.ids[visual.mask])
             vectors = {
                 "context": self.inputs.context.view("sentence")[rows],
                 "faces": np.nan_to_num(self.faces[seen]),
-                "pictures": self.pictures[shown],
+                "pictures": self.gallery.means(shown),
             }
         return DocumentGraph.of(text, visual, kb, table.sentence[rows], table.surface_group[rows], **vectors)
 
@@ -86,11 +89,11 @@ def listen(
     """What both modalities say; faces are compared with those, too, whom the text's candidates lead to."""
     regions = mention_regions(documents, pictures)
     counts = [len(document.visual_mentions) for document in documents]
-    near = [np.empty(0, np.int64)] * len(documents)
+    near, among = [np.empty(0, np.int64)] * len(documents), visual.entities
     for d, count in enumerate(counts):
         ids = inputs.candidates.ids[inputs.table.first[d] : inputs.table.first[d + 1]]
         if count and len(ids):
-            near[d] = reached(ids[ids >= 0], visual.kb, visual.entities)
+            near[d] = reached(ids[ids >= 0], visual.kb, among)
     width = max((len(each) for each in near), default=0)
     further = np.full((len(regions), width), -1, np.int64)
     for row, d in enumerate(np.repeat(np.arange(len(documents)), counts).tolist()):
@@ -100,7 +103,7 @@ def listen(
     embeds = config.plan == "transport" and {config.cross, config.structure} != {"links"}
     if embeds and visual.pictures is not None and regions:
         view, _ = visual.pictures.view(regions)
-        return replace(sides, faces=view.queries, pictures=_one_each(visual))
+        return replace(sides, faces=view.queries, gallery=view.gallery)
     return sides
 
 
@@ -249,13 +252,3 @@ def _stacked(parts: Sequence[np.ndarray], width: int, pad: float) -> np.ndarray:
         for each in parts
     ]
     return np.concatenate(padded)
-
-
-def _one_each(visual: VisualLinker) -> np.ndarray:
-    """`[entities of the base, e]` the mean picture of each entity of the gallery, zero for the others."""
-    assert visual.pictures is not None
-    gallery = visual.pictures.gallery
-    rows = np.asarray(gallery.index.rows, np.float32)
-    out = np.zeros((len(visual.kb), rows.shape[1]), np.float32)
-    np.add.at(out, gallery.owners, rows)
-    return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12))

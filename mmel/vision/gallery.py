@@ -119,15 +119,20 @@ class Gallery:
         step = max(1, _PAIRS // max(entities.shape[1], 1))
         for start in range(0, len(entities), step):
             part = slice(start, start + step)
-            counts = (end[part] - begin[part]).ravel()
-            starts = np.cumsum(counts) - counts
-            rows = np.arange(counts.sum()) + np.repeat(begin[part].ravel() - starts, counts)
+            rows, starts, counts = _spans(begin[part].ravel(), end[part].ravel())
             query = start + np.repeat(np.arange(len(counts)) // entities.shape[1], counts)
             there = counts > 0
             if there.any():
                 values = pair_scores(self.index.rows, queries[query], rows[:, None])[:, 0]
                 out[part].reshape(-1)[there] = np.maximum.reduceat(values, starts[there])
         return out
+
+    def means(self, entities: np.ndarray) -> np.ndarray:
+        """`[c, d]` float32 unit means of the rows of `entities` `[c]`; zero for what the gallery does not have."""
+        rows, _, counts = _spans(*(np.searchsorted(self.owners, entities, side) for side in ("left", "right")))
+        out = np.zeros((len(entities), self.index.rows.shape[1]), np.float32)
+        np.add.at(out, np.repeat(np.arange(len(entities)), counts), np.asarray(self.index.rows[rows], np.float32))
+        return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12))
 
     def save(self, folder: str | Path) -> None:
         """Write the gallery as a folder for `open`, whole or not at all."""
@@ -172,6 +177,13 @@ class Gallery:
         if len(index.rows) != len(owners):
             raise InputError(f"has {len(index.rows)} rows of {len(owners)}", file=folder, remedy=_AGAIN)
         return cls(meta, index, owners)
+
+
+def _spans(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The numbers of spans from `begin` to before `end` `[c]`, the place of each span's first, and their lengths."""
+    counts = end - begin
+    starts = np.cumsum(counts) - counts
+    return np.arange(counts.sum()) + np.repeat(begin - starts, counts), starts, counts
 
 
 def build_gallery(

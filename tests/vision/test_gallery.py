@@ -138,6 +138,18 @@ def test_scores_of_chosen_entities(people: KnowledgeBase, monkeypatch: pytest.Mo
     assert gallery.score(queries[:0], np.empty((0, 3), np.int64)).shape == (0, 3)
 
 
+def test_means_of_chosen_entities(people: KnowledgeBase) -> None:
+    vectors, owners = unit(6, 6), np.array([0, 4, 0, 1, 4, 0])
+    gallery = build_gallery(people, owners, vectors.astype(np.float16), encoder_id="x")
+    chosen = np.array([4, 2, 0, 1, 4])
+    found = gallery.means(chosen)
+    for entity, row in zip(chosen, found, strict=True):
+        total = vectors[owners == entity].sum(0)
+        np.testing.assert_allclose(row, total / max(np.linalg.norm(total), 1e-12), atol=2e-3)
+    assert found.dtype == np.float32 and not found[1].any()
+    assert gallery.means(chosen[:0]).shape == (0, 6)
+
+
 def test_mean_of_the_pictures(people: KnowledgeBase) -> None:
     vectors, owners = unit(5, 6), np.array([4, 0, 4, 0, 4])
     gallery = build_gallery(people, owners, vectors, encoder_id="x", pooling="mean")
