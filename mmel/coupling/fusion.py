@@ -38,7 +38,7 @@ class Decision:
     """What a document came to: scores `[n, k]`, `[m, l]` (minus infinity at pads), the last plan `[n, m]` of mass 1.
 
     `text_parts` `[n, k, 1 + f]` and `visual_parts` are the addends of the scores, named by `names`; `converged` is
-    false where a plan was not solved to its tolerance, `settled` where decisions still changed in the last round.
+    false where a plan was not solved to its tolerance; `settled` is true where the last round changed no decision.
     """
 
     text: np.ndarray
@@ -60,18 +60,13 @@ def names(config: CouplingConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def decide(graph: DocumentGraph, weights: Sequence[Weights], config: CouplingConfig) -> Decision:
     """Joint decisions of a document that has mentions of both modalities."""
     text, visual = graph.text.log_probability, graph.visual.log_probability
-    alone = (text, visual)
     solved = True
     for number in range(config.rounds):
-        beliefs = graph.beliefs(np.exp(text), np.exp(visual))
-        plan, converged = plan_of(graph, *beliefs, config)
+        columns, plan, converged = _columns(graph, text, visual, config)
         solved &= converged
         rule = weights[min(number, len(weights) - 1)]
-        found = supports(graph, *beliefs, plan, config)
-        columns = [columns_of(own, each) for own, each in zip(alone, found, strict=True)]
         before = _choices(text, visual)
-        text = log_softmax(_weighed(columns[0], rule.text), graph.text.mask)
-        visual = log_softmax(_weighed(columns[1], rule.visual), graph.visual.mask)
+        text, visual = _scores(graph, columns, rule)
         settled = before == _choices(text, visual)
         if settled and number + 1 >= len(weights):
             break
@@ -129,22 +124,16 @@ def fit(
     if config.fusion == "average":
         text, visual = names(config)
         return [Weights(_alike(len(text)), _alike(len(visual)))]
-    beliefs = [(np.exp(g.text.log_probability), np.exp(g.visual.log_probability)) for g in graphs]
+    scores = [(g.text.log_probability, g.visual.log_probability) for g in graphs]
     found = []
     for _ in range(config.rounds):
-        columns = [_columns(g, *b, config) for g, b in zip(graphs, beliefs, strict=True)]
+        columns = [_columns(g, *own, config)[0] for g, own in zip(graphs, scores, strict=True)]
         weights = Weights(
             _fit([c[0] for c in columns], [g.text.mask for g in graphs], [g[0] for g in gold], config.ridge),
             _fit([c[1] for c in columns], [g.visual.mask for g in graphs], [g[1] for g in gold], config.ridge),
         )
         found.append(weights)
-        beliefs = [
-            (
-                np.exp(log_softmax(_weighed(c[0], weights.text), g.text.mask)),
-                np.exp(log_softmax(_weighed(c[1], weights.visual), g.visual.mask)),
-            )
-            for g, c in zip(graphs, columns, strict=True)
-        ]
+        scores = [_scores(g, c, weights) for g, c in zip(graphs, columns, strict=True)]
     return found
 
 
@@ -164,11 +153,23 @@ def from_state(value: dict[str, Any], config: CouplingConfig) -> list[Weights]:
 
 def _columns(
     graph: DocumentGraph, text: np.ndarray, visual: np.ndarray, config: CouplingConfig
-) -> tuple[np.ndarray, np.ndarray]:
-    beliefs = graph.beliefs(text, visual)
-    plan, _ = plan_of(graph, *beliefs, config)
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, bool]:
+    """What a round's scores are made of, from those before it `[n, k]`, `[m, l]`; its plan, whether it was solved."""
+    beliefs = graph.beliefs(np.exp(text), np.exp(visual))
+    plan, converged = plan_of(graph, *beliefs, config)
     by_text, by_visual = supports(graph, *beliefs, plan, config)
-    return columns_of(graph.text.log_probability, by_text), columns_of(graph.visual.log_probability, by_visual)
+    columns = columns_of(graph.text.log_probability, by_text), columns_of(graph.visual.log_probability, by_visual)
+    return columns, plan, converged
+
+
+def _scores(
+    graph: DocumentGraph, columns: tuple[np.ndarray, np.ndarray], rule: Weights
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities `[n, k]`, `[m, l]` of a round."""
+    return (
+        log_softmax(_weighed(columns[0], rule.text), graph.text.mask),
+        log_softmax(_weighed(columns[1], rule.visual), graph.visual.mask),
+    )
 
 
 def _fit(
