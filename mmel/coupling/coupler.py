@@ -23,7 +23,6 @@ from mmel.vision.gallery import Gallery
 from mmel.vision.linker import VisualLinker, mention_regions
 from mmel.vision.tasks import Ranking
 
-FILE = "coupling.json"
 _TEXT_PARTNERS, _VISUAL_PARTNERS = 1, 3  # pairs that are told of each textual and each visual mention, at least
 NO_TEXT, NO_PICTURES = "without textual mentions", "without visual mentions"
 NO_CANDIDATES, NO_LINKS = "without candidates in a modality", "whose modalities no link of the knowledge base joins"
@@ -223,7 +222,7 @@ class Paths:
     """Shortest paths of at most two links between given entities, by the hubs that they share."""
 
     def __init__(self, kb: KnowledgeBase, entities: Sequence[str]) -> None:
-        self._kb, self._index = kb, {}
+        self._kb = kb
         ids = sorted({entity for entity in entities if entity != NIL})
         index = kb.indices(ids)
         position, hub = hubs_of(index, kb)

@@ -144,11 +144,29 @@ def state(weights: Sequence[Weights], config: CouplingConfig) -> dict[str, Any]:
     return {"text": list(text), "visual": list(visual), "rounds": rounds}
 
 
-def from_state(value: dict[str, Any], config: CouplingConfig) -> list[Weights]:
-    """What `state` gave; InputError where it is of other supports."""
-    if (tuple(value["text"]), tuple(value["visual"])) != names(config):
+def from_state(value: Any, config: CouplingConfig) -> list[Weights]:
+    """What `state` gave; InputError where it is damaged, or of other supports."""
+    try:
+        given = tuple(value["text"]), tuple(value["visual"])
+        rounds = [Weights(*(np.array(one[side], np.float64) for side in ("text", "visual"))) for one in value["rounds"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"holds no weights ({error!r})", field="coupling", remedy="train again with --restart"
+        ) from error
+    if given != names(config):
         raise InputError("the coupling was fitted with other supports", field="coupling", remedy="train again")
-    return [Weights(np.array(one["text"]), np.array(one["visual"])) for one in value["rounds"]]
+    sizes = [2 * len(each) - 1 for each in given]
+    for one in rounds:
+        for weights, size in zip((one.text, one.visual), sizes, strict=True):
+            if weights.shape != (size,) or not np.isfinite(weights).all():
+                raise InputError(
+                    f"has weights {weights.tolist()}; allowed: {size} finite numbers",
+                    field="coupling",
+                    remedy="train again with --restart",
+                )
+    if not rounds:
+        raise InputError("has weights of no round", field="coupling", remedy="train again with --restart")
+    return rounds
 
 
 def _columns(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -380,6 +381,31 @@ def test_weights_as_plain_values(coherence: bool) -> None:
         np.testing.assert_array_equal(one.visual, other.visual)
     with pytest.raises(InputError, match="fitted with other supports. Remedy: train again"):
         from_state(state(given_, setting), config(coherence=not coherence))
+
+
+def without(key: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda value: {name: each for name, each in value.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (without("text"), r"holds no weights \(KeyError\('text'\)\)"),
+        (without("rounds"), r"holds no weights \(KeyError\('rounds'\)\)"),
+        (lambda value: [value], "holds no weights"),
+        (lambda value: None, "holds no weights"),
+        (lambda value: {**value, "text": None}, "holds no weights"),
+        (lambda value: {**value, "rounds": [1]}, "holds no weights"),
+        (lambda value: {**value, "rounds": [{"text": ["x"], "visual": []}]}, "holds no weights"),
+        (lambda value: {**value, "rounds": [{"text": [1.0], "visual": [1.0]}]}, "allowed: 11 finite numbers"),
+        (lambda value: {**value, "rounds": [{"text": [None] * 11, "visual": [1.0] * 7}]}, "11 finite numbers"),
+        (lambda value: {**value, "rounds": []}, "has weights of no round"),
+    ],
+)
+def test_damaged_weights(damage: Callable[[dict[str, Any]], Any], said: str) -> None:
+    setting = config()
+    with pytest.raises(InputError, match=f"field 'coupling': .*{said}.*Remedy: train again with --restart"):
+        from_state(damage(state(random_weights(0, 2), setting)), setting)
 
 
 # --- averaged scores --------------------------------------------------------------------------------------------------
