@@ -55,7 +55,7 @@ def couple(
             "solve these document by document"
         )
     there = text_mask.unsqueeze(2) & visual_mask.unsqueeze(1)
-    objective = _objective(cross, left, right, text_mask, visual_mask, config)
+    objective = _objective((cross, left, right), (text_mask, visual_mask), config)
     # A document with an empty side couples its padding, so that the batch converges; its plan is emptied below.
     coupled = there.flatten(1).any(1)
     a, b = (_masses(mask | ~coupled.unsqueeze(1)) for mask in (text_mask, visual_mask))
@@ -107,25 +107,16 @@ class _Objective:
         return value.detach(), gradient
 
 
-def _objective(
-    cross: Tensor | None,
-    left: Tensor | None,
-    right: Tensor | None,
-    text_mask: Tensor,
-    visual_mask: Tensor,
-    config: TransportConfig,
-) -> _Objective:
-    weight = config.structure_weight
+def _objective(costs: tuple[Tensor | None, ...], masks: tuple[Tensor, Tensor], config: TransportConfig) -> _Objective:
+    """Of cross, left and right, and of the masks of both sides."""
+    (cross, left, right), (text, visual), weight = costs, masks, config.structure_weight
     if config.needs_cross:
-        linear = (1 - weight) * _cost(cross, text_mask, visual_mask, "cross", config)
+        linear = (1 - weight) * _cost(cross, text, visual, "cross", config)
     else:
-        linear = text_mask.new_zeros((*text_mask.shape, visual_mask.shape[1]), dtype=torch.float64)
+        linear = text.new_zeros((*text.shape, visual.shape[1]), dtype=torch.float64)
     if not config.needs_structure:
         return _Objective(linear, None, None, weight)
-    structures = (
-        _cost(left, text_mask, text_mask, "left", config),
-        _cost(right, visual_mask, visual_mask, "right", config),
-    )
+    structures = _cost(left, text, text, "left", config), _cost(right, visual, visual, "right", config)
     return _Objective(linear, *structures, weight)
 
 
