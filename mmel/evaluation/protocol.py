@@ -10,7 +10,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,6 +69,7 @@ class EvaluationResult:
     text_alone: Tally | None = None
     visual_alone: Tally | None = None
     end_to_end: EndToEnd | None = None
+    _gains: dict[tuple[str, int], Interval] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def documents_per_second(self) -> float | None:
@@ -132,7 +133,12 @@ class EvaluationResult:
         return "\n".join(lines)
 
     def gain(self, modality: Literal["text", "visual"], resamples: int = 10_000) -> Interval:
-        """Accuracy of the joint links minus that of the modality alone, paired bootstrap over documents."""
+        """Accuracy of the joint links minus that of the modality alone, paired bootstrap over documents, drawn once."""
+        if (modality, resamples) not in self._gains:
+            self._gains[modality, resamples] = self._bootstrapped(modality, resamples)
+        return self._gains[modality, resamples]
+
+    def _bootstrapped(self, modality: Literal["text", "visual"], resamples: int) -> Interval:
         joint, alone = self._tally(modality), self._alone(modality)
         if alone is None:
             raise InputError(f"{self.dataset} {self.split}: no document was coupled")

@@ -85,6 +85,7 @@ def train_together(
     better than it, the linker and its files stay as they are.
 
     Args:
+        config: that `check_together` lets pass.
         train, dev: documents by split; those of `train` with mentions of both modalities are learned from.
         inputs: prepared texts of `dev`.
 
@@ -92,9 +93,8 @@ def train_together(
         a line an epoch: mean losses (None at epoch 0), accuracies in [0, 1], plans that were not solved to tolerance.
 
     Raises:
-        ConfigError as `check_together`; InputError where no training document has mentions of both modalities.
+        InputError where no training document has mentions of both modalities.
     """
-    check_together(config)
     rule = config.coupling.together
     if not rule.epochs:
         return []

@@ -6,11 +6,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mmel.document import NIL, Document, Link, LinkedDocument, ScoredCandidate, TextMention, VisualMention
 from mmel.errors import InputError
+from mmel.evaluation import protocol as module
+from mmel.evaluation.metrics import Interval, paired_bootstrap
 from mmel.evaluation.protocol import Protocol, compare, evaluate
 
 
@@ -174,10 +177,15 @@ def test_compare_needs_the_same_documents_and_protocol() -> None:
         compare(alone, alone, "visual")
 
 
-def test_what_a_modality_said_alone_stands_beside_the_joint_links() -> None:
+def coupled() -> tuple[LinkedDocument, LinkedDocument]:
+    """A document whose joint links differ, and one that is not coupled."""
     one = linked("d1", [("Ada", "Ada"), ("Bea", "Bea")], [("Ada", "Ada")])
     one = replace(one, alone=linked("d1", [("Ada", "Ada"), ("Bea", "Cy")], [("Ada", NIL)]))
-    other = linked("d2", [("Ada", "Ada")], [("Bea", "Cy")])  # not coupled: the same on both sides
+    return one, linked("d2", [("Ada", "Ada")], [("Bea", "Cy")])
+
+
+def test_what_a_modality_said_alone_stands_beside_the_joint_links() -> None:
+    one, other = coupled()
     result = evaluate([one, other], dataset="toy", split="test", protocol=PROTOCOL, seconds=1.0)
     beside = result.to_dict()["alone"]
     assert (beside["text"]["accuracy"], beside["visual"]["accuracy"]) == (pytest.approx(2 / 3), 0.0)
@@ -185,3 +193,18 @@ def test_what_a_modality_said_alone_stands_beside_the_joint_links() -> None:
     assert result.gain("visual").difference == pytest.approx(1 / 2)
     assert "text accuracy           alone 66.67   joint 100.00   +33.33 [" in result.table()
     assert "alone" not in evaluate([other], dataset="toy", split="test", protocol=PROTOCOL).to_dict()
+
+
+def test_gains_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def counted(*args: Any, **options: Any) -> Interval:
+        drawn.append(options)
+        return paired_bootstrap(*args, **options)
+
+    monkeypatch.setattr(module, "paired_bootstrap", counted)
+    result = evaluate(coupled(), dataset="toy", split="test", protocol=PROTOCOL, seconds=1.0)
+    assert result.to_dict() == result.to_dict() and result.table() == result.table()
+    assert len(drawn) == 2  # text and visual
+    assert result.gain("text", 50) != result.gain("text") and len(drawn) == 3
+    assert result == replace(result) and len(replace(result)._gains) == 0
