@@ -374,7 +374,8 @@ def test_weights_as_plain_values(coherence: bool) -> None:
     setting = config(coherence=coherence)
     text, visual = names(setting)
     assert (len(text), len(visual)) == ((6, 4) if coherence else (3, 3))
-    given_ = random_weights(0, 2)
+    sizes = 2 * len(text) - 1, 2 * len(visual) - 1
+    given_ = [Weights(one.text[: sizes[0]], one.visual[: sizes[1]]) for one in random_weights(0, 2)]
     again = from_state(json.loads(json.dumps(state(given_, setting))), setting)
     for one, other in zip(given_, again, strict=True):
         np.testing.assert_array_equal(one.text, other.text)
