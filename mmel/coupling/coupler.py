@@ -14,6 +14,7 @@ from mmel.candidates.graph import hubs_of
 from mmel.candidates.ranked import ranked_links
 from mmel.coupling.fusion import Decision, Weights, decide, from_state, names, state
 from mmel.coupling.graph import DocumentGraph, MentionScores, reached
+from mmel.coupling.transport import MARGINAL_TOLERANCE
 from mmel.coupling_settings import CouplingConfig
 from mmel.document import NIL, Coupling, Document, Link, LinkedDocument
 from mmel.kb import KnowledgeBase
@@ -205,14 +206,22 @@ class Coupler:
     def _couplings(
         self, decision: Decision, asked: np.ndarray, text: Sequence[Link], visual: Sequence[Link]
     ) -> tuple[Coupling, ...]:
-        """The strongest pairs of each mention that is asked for, with the path between their entities."""
-        plan = decision.plan[asked]
+        """The strongest pairs of each mention that is asked for, with the path between their entities.
+
+        Where all masses are equal the plan prefers nobody, and the strongest are those that the shortest path joins;
+        pairs without a path are left out.
+        """
+        plan = strength = decision.plan[asked]
+        paths = Paths(self.kb, [link.entity for link in (*text, *visual)])
+        if np.ptp(decision.plan) <= MARGINAL_TOLERANCE:  # a solver's error prefers nobody, either
+            lengths = [paths.length(one.entity, other.entity) for one in text for other in visual]
+            steps = np.array(lengths, np.int64).reshape(plan.shape)
+            strength = np.where(steps > 0, plan / np.maximum(steps, 1), 0)
         chosen = np.zeros(plan.shape, bool)
         if plan.size:
-            np.put_along_axis(chosen, np.argsort(-plan, 1, kind="stable")[:, :_TEXT_PARTNERS], True, 1)
-            np.put_along_axis(chosen, np.argsort(-plan, 0, kind="stable")[:_VISUAL_PARTNERS], True, 0)
-        pairs = sorted(np.argwhere(chosen & (plan > 0)).tolist(), key=lambda pair: -plan[pair[0], pair[1]])
-        paths = Paths(self.kb, [link.entity for link in (*text, *visual)])
+            np.put_along_axis(chosen, np.argsort(-strength, 1, kind="stable")[:, :_TEXT_PARTNERS], True, 1)
+            np.put_along_axis(chosen, np.argsort(-strength, 0, kind="stable")[:_VISUAL_PARTNERS], True, 0)
+        pairs = sorted(np.argwhere(chosen & (strength > 0)).tolist(), key=lambda pair: -plan[pair[0], pair[1]])
         return tuple(
             Coupling(i, j, float(plan[i, j]), paths.between(text[i].entity, visual[j].entity)) for i, j in pairs
         )
@@ -231,17 +240,24 @@ class Paths:
         for p, h in zip(position.tolist(), hub.tolist(), strict=True):
             self._hubs.setdefault(int(index[p]), set()).add(h)
 
-    def between(self, first: str, last: str) -> tuple[str, ...]:
-        """Entities from one to the other, both included; empty where no two links join them."""
+    def length(self, first: str, last: str) -> int:
+        """How many entities are on the way from one to the other, both included; 0 where no two links join them."""
         if NIL in (first, last):
-            return ()
+            return 0
         a, b = self._index[first], self._index[last]
         if a == b:
-            return (first,)
+            return 1
         if b in self._hubs[a] or a in self._hubs[b]:
-            return (first, last)
-        common = self._hubs[a] & self._hubs[b]
-        return (first, self._kb.ids([min(common)])[0], last) if common else ()
+            return 2
+        return 0 if self._hubs[a].isdisjoint(self._hubs[b]) else 3
+
+    def between(self, first: str, last: str) -> tuple[str, ...]:
+        """The entities that `length` counts."""
+        length = self.length(first, last)
+        if length < 3:
+            return (first, last)[:length]
+        common = self._hubs[self._index[first]] & self._hubs[self._index[last]]
+        return (first, self._kb.ids([min(common)])[0], last)
 
 
 def _stacked(parts: Sequence[np.ndarray], width: int, pad: float) -> np.ndarray:

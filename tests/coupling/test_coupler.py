@@ -142,7 +142,7 @@ def test_links_and_their_reasons(base: int, batch: list[Shape], plan: str, unask
         explained(joint.text_links, one.graph(d, world.kb).text.ids[asked], decision.text[asked], names(setting)[0])
         explained(joint.visual_links, one.graph(d, world.kb).visual.ids, decision.visual, names(setting)[1])
         assert all(len(link.candidates) <= 3 for link in joint.visual_links)
-        paired(joint, decision.plan[asked], world)
+        paired(joint, decision.plan[asked], bool(np.ptp(decision.plan) <= 1e-6), world)
 
 
 def explained(links: Sequence[Link], ids: np.ndarray, scores: np.ndarray, columns: Sequence[str]) -> None:
@@ -163,8 +163,11 @@ def explained(links: Sequence[Link], ids: np.ndarray, scores: np.ndarray, column
         assert all(tuple(candidate.columns) == tuple(columns) for candidate in link.candidates)
 
 
-def paired(joint: LinkedDocument, plan: np.ndarray, world: World) -> None:
-    """Couplings have the plan's mass and paths of the knowledge base; the strongest of each mention are told."""
+def paired(joint: LinkedDocument, plan: np.ndarray, equal: bool, world: World) -> None:
+    """Couplings have the plan's mass and paths of the knowledge base; the strongest of each mention are told.
+
+    Of a plan that prefers nobody, those with the shortest paths.
+    """
     masses = [pair.mass for pair in joint.couplings]
     assert masses == sorted(masses, reverse=True)
     told = np.zeros(plan.shape, bool)
@@ -173,20 +176,28 @@ def paired(joint: LinkedDocument, plan: np.ndarray, world: World) -> None:
         told[pair.text, pair.visual] = True
         ends = joint.text_links[pair.text].entity, joint.visual_links[pair.visual].entity
         real(pair.path, *ends, world)
+    strength = plan.copy()
+    for i, j in np.ndindex(*plan.shape) if equal else ():
+        length = steps(joint.text_links[i].entity, joint.visual_links[j].entity, world)
+        strength[i, j] = plan[i, j] / length if length else 0
+    assert not told[strength == 0].any()
     for i in range(plan.shape[0]):
-        assert told[i, plan[i].argmax()] or not plan[i].any()
+        assert told[i, strength[i].argmax()] or not strength[i].any()
     for j in range(plan.shape[1] if len(plan) else 0):
-        assert (told[:, j] | (plan[:, j] == 0)).sum() >= min(3, len(plan))
+        assert (told[:, j] | (strength[:, j] == 0)).sum() >= min(3, len(plan))
+
+
+def steps(first: str, last: str, world: World) -> int:
+    """Entities on the shortest path of at most two links; 0 without any."""
+    if NIL in (first, last):
+        return 0
+    a, b = int(first[1:]), int(last[1:])
+    return 1 if a == b else 2 if world.linked(a, b) else 3 if world.meets(a, b) else 0
 
 
 def real(path: tuple[str, ...], first: str, last: str, world: World) -> None:
-    if NIL in (first, last):
-        assert path == ()
-        return
-    a, b = int(first[1:]), int(last[1:])
-    entities = [int(entity[1:]) for entity in path]
+    entities, length = [int(entity[1:]) for entity in path], steps(first, last, world)
     assert all(world.linked(one, other) for one, other in pairwise(entities))
-    length = 1 if a == b else 2 if world.linked(a, b) else 3 if world.meets(a, b) else 0
     assert len(path) == length and (not path or (path[0], path[-1]) == (first, last))
 
 
@@ -240,6 +251,17 @@ def test_a_base_without_links(plan: str, little: list[World]) -> None:
     assert couple.coupled == 1
     assert [link.entity for link in (*found.text_links, found.visual_links[0])] == [name(1)] * 3
     assert {pair.path for pair in found.couplings if pair.visual == 0} == {(name(1),)}
+
+
+def test_a_plan_that_prefers_nobody_tells_only_whom_the_base_joins(little: list[World]) -> None:
+    one = by_hand([[1], [2], [3], [-1]], [[3], [7], [1]])
+    (found,) = coupler(little[0], config("uniform")).link(one, alone(one, little[0]), 3)
+    assert [(pair.text, pair.visual, pair.path) for pair in found.couplings] == [(0, 2, (name(1),)), (2, 0, (name(3),))]
+    assert [pair.mass for pair in found.couplings] == [1 / 12] * 2
+    # Masses that are forced prefer nobody, too.
+    forced = by_hand([[1], [2]], [[1]])
+    (found,) = coupler(little[0], config("transport")).link(forced, alone(forced, little[0]), 3)
+    assert [(pair.text, pair.visual) for pair in found.couplings] == [(0, 0)]
 
 
 def test_a_mention_without_candidates_is_none_of_the_base(little: list[World]) -> None:
