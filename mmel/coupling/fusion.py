@@ -23,6 +23,7 @@ PARTNERS = ("linked", "meets")  # from the other modality
 TEXT_COHERENCE, VISUAL_COHERENCE = ("document", "sentence", "same name"), ("pictures",)
 _LEAST = 1e-3  # below it, less support is no worse
 _STEPS = 500
+_AGAIN = "train again with --restart"
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,7 @@ def from_state(value: Any, config: CouplingConfig) -> list[Weights]:
         given = tuple(value["text"]), tuple(value["visual"])
         rounds = [Weights(*(np.array(one[side], np.float64) for side in ("text", "visual"))) for one in value["rounds"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"holds no weights ({error!r})", field="coupling", remedy="train again with --restart"
-        ) from error
+        raise InputError(f"holds no weights ({error!r})", field="coupling", remedy=_AGAIN) from error
     if given != names(config):
         raise InputError("the coupling was fitted with other supports", field="coupling", remedy="train again")
     sizes = [2 * len(each) - 1 for each in given]
@@ -162,10 +161,10 @@ def from_state(value: Any, config: CouplingConfig) -> list[Weights]:
                 raise InputError(
                     f"has weights {weights.tolist()}; allowed: {size} finite numbers",
                     field="coupling",
-                    remedy="train again with --restart",
+                    remedy=_AGAIN,
                 )
     if not rounds:
-        raise InputError("has weights of no round", field="coupling", remedy="train again with --restart")
+        raise InputError("has weights of no round", field="coupling", remedy=_AGAIN)
     return rounds
 
 
