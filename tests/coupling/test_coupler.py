@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,10 +30,11 @@ from mmel.coupling.fusion import decide, names
 from mmel.coupling.graph import MentionScores, reached
 from mmel.coupling_settings import CouplingConfig
 from mmel.document import NIL, Document, Link, LinkedDocument, TextMention, VisualMention
-from mmel.errors import InputError
+from mmel.errors import InputError, SkipReport
 from mmel.text.prepare import TextInputs
+from mmel.vision.gallery import build_gallery
 from mmel.vision.linker import VisualLinker
-from mmel.vision.tasks import Ranking
+from mmel.vision.tasks import Ranking, View
 from tests.coupling.worlds import BASES, COUNT, World, mentions, name, random_weights
 
 TEMPERATURE = 0.5
@@ -304,7 +306,8 @@ def test_weights_are_kept_in_a_file(tmp_path: Path, little: list[World]) -> None
 class Ranks:
     """As much of a visual linker as `listen` asks."""
 
-    temperature, pictures, texts = 0.1, None, None
+    temperature, texts = 0.1, None
+    pictures: Any = None
 
     def __init__(self, world: World) -> None:
         self.kb, self.entities = world.kb, np.array([0, 2, 4, 5, 9])
@@ -325,3 +328,27 @@ def test_faces_are_compared_with_whom_the_text_leads_to(little: list[World]) -> 
         near += [reached(ids[ids >= 0], little[2].kb, ranks.entities).tolist() if n else []] * m
     assert [[entity for entity in row if entity >= 0] for row in ranks.asked] == near
     assert (found.temperature, found.faces, len(found.ranking.entities)) == (0.1, None, 4)
+
+
+def test_vectors_are_those_of_the_document_and_its_candidates(little: list[World]) -> None:
+    world, random = little[2], np.random.default_rng(0)
+    batch = sides([(3, 2, 4), (4, 1, 7)])
+    vectors = random.normal(size=(5, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    gallery = build_gallery(world.kb, np.array([0, 2, 2, 5, 9]), vectors, encoder_id="x")
+    faces, context = random.normal(size=(3, 4)), random.normal(size=(7, 3))
+    faces[1] = np.nan  # a mention without a face
+    batch.inputs.context = SimpleNamespace(view={"sentence": context}.__getitem__)  # type: ignore[assignment]
+    ranks = Ranks(world)
+    ranks.pictures = SimpleNamespace(view=lambda regions: (View(gallery, faces), SkipReport()))
+    given_ = batch.documents, batch.inputs, batch.scores, cast("VisualLinker", ranks), Path()
+    assert listen(*given_, config(cross="links")).faces is None
+    for setting in (config(cross="embedding"), config(structure="both")):
+        heard = listen(*given_, setting)
+        assert heard.faces is not None and heard.gallery is gallery
+        found = replace(batch, faces=heard.faces, gallery=heard.gallery)
+        for d, (rows, seen) in enumerate(((slice(0, 3), slice(0, 2)), (slice(3, 7), slice(2, 3)))):
+            graph = found.graph(d, world.kb)
+            np.testing.assert_array_equal(graph.context, context[rows])
+            np.testing.assert_array_equal(graph.faces, np.nan_to_num(faces[seen]))
+            np.testing.assert_array_equal(graph.pictures, gallery.means(graph.shown))
