@@ -338,7 +338,7 @@ def test_vectors_are_those_of_the_document_and_its_candidates(little: list[World
     gallery = build_gallery(world.kb, np.array([0, 2, 2, 5, 9]), vectors, encoder_id="x")
     faces, context = random.normal(size=(3, 4)), random.normal(size=(7, 3))
     faces[1] = np.nan  # a mention without a face
-    batch.inputs.context = SimpleNamespace(view={"sentence": context}.__getitem__)  # type: ignore[assignment]
+    batch.inputs.context = SimpleNamespace(view={"sentence": context}.__getitem__)  # type: ignore[misc, assignment]
     ranks = Ranks(world)
     ranks.pictures = SimpleNamespace(view=lambda regions: (View(gallery, faces), SkipReport()))
     given_ = batch.documents, batch.inputs, batch.scores, cast("VisualLinker", ranks), Path()
