@@ -1,442 +1,326 @@
 """The page of linked documents: each text with its links, its pictures beside it, and what joins the two.
 
 What the cards of the mentions show stands once, as JSON; the page's script makes a card when it is asked for. Without
-the script the texts, the pictures and the list of links of each document are there.
+the script the texts, the pictures and a table of the links of each document are there.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections import Counter
+import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mmel.document import NIL, Box, Link, LinkedDocument, ScoredCandidate
-from mmel.errors import ConfigError, InputError
-from mmel.evaluation.metrics import link_counts
+from mmel.document import NIL, LinkedDocument
+from mmel.errors import ConfigError, SkipReport
 from mmel.files import atomic_write
-from mmel.pictures import clip_box, picture_size
-from mmel.report.html import Html, element
-from mmel.report.mentions import LOW, JudgedMention, Modality, judged_mentions, pieces
+from mmel.report.data import Data
+from mmel.report.entities import Entities, entity_cards
+from mmel.report.html import Child, Html, element
+from mmel.report.judged import JudgedDocument, Tally, Totals, is_doubtful
+from mmel.report.mentions import LOW, judged_mentions
 from mmel.report.page import Filter, Order, notes, page, toolbar, unread
-from mmel.report.pictures import Thumbnails, thumbnails
-from mmel.report.visual import Entities, EntityCard, entity_cards
+from mmel.report.pictures import thumbnails
+from mmel.report.shots import Shots
+from mmel.report.view import SIDES, STATES, View, name_of
 from mmel.vision.regions import Region
 
-_NAMES: dict[Modality, str] = {"text": "text", "visual": "pictures"}
-_STATES = {
-    "wrong": "Wrong",
-    "changed": "Changed",
-    "nil": "NIL",
-    "low": "Low confidence",
-    "apart": "No common ground",
-    "unlabelled": "Unlabelled",
-}
-_ORDERS = (
-    Order("worst", "most errors first"),
-    Order("changed", "most changed first", falls=True),
-    Order("mentions", "most mentions first", falls=True),
-    Order("place", "as in the corpus"),
-)
+_AS_GIVEN, _MENTIONS = Order("place", "as given"), Order("mentions", "most mentions first", falls=True)
+_LABELLED_ORDERS = (Order("order", "most errors first"), Order("doubtful", "most to check first", True), _MENTIONS)
+_UNLABELLED_ORDERS = (_AS_GIVEN, Order("doubtful", "most to check first", falls=True), _MENTIONS)
+_STEPS = (0.3, LOW, 0.7, 0.8, 0.9, 0.95, 0.99)  # below which a confidence can be called low
+# Mentions of these states look like the second column.
 _LEGEND = (
-    ("right", "right"),
-    ("wrong", "wrong"),
-    ("nil", "NIL: not in the knowledge base"),
-    ("unlabelled", "no label"),
-    ("unlabelled low", f"confidence below {LOW:g}"),
-    ("unlabelled changed", "changed by the other modality"),
+    ("right", "right", "right"),
+    ("wrong", "wrong", "wrong"),
+    ("unlabelled", "unlabelled", "link"),
+    ("nil", "nil", "NIL: not in the knowledge base"),
+    ("low", "unlabelled low", "confidence below "),
+    ("changed", "unlabelled changed disagree", "changed by the other modality"),
+    ("apart", "unlabelled apart disagree", "no common ground with its partner"),
 )
 _READ = (
-    "Point at a mention, or reach it with the tab key, to see its card: entity, confidence, candidates with what their "
-    "scores are made of, and the mentions of the other modality that decided with it. Enter or a click keeps the card "
-    "open, Escape closes it.",
+    "Point at a mention, or reach it with the tab key, to see its card: entity, confidence, runner-up, the mentions of "
+    "the other modality that decided with it, and what the scores of the candidates are made of. Enter or a click "
+    "keeps the card open and puts its address into the address bar; the left and right arrow keys go on to the next "
+    "mention that the buttons show; Escape closes the card.",
+)
+_READ_COUPLED = (
     "Lines join mentions that decided together, the thicker the more mass the transport plan moves between them. At "
     "rest only the strongest line of each mention is drawn; a mention that is pointed at shows all of its lines. "
-    "Dashed: no short path in the knowledge base joins the two entities, so there is no common ground.",
+    "Dashed: no short path in the knowledge base joins the two entities, so there is no common ground. Modalities "
+    "disagree where that is so, and where a mention was decided otherwise than its modality decides alone.",
+)
+_READ_LABELLED = (
     "Accuracy is over the mentions whose gold entity is in the knowledge base. Alone is what each modality decides by "
     "itself.",
 )
-_PICTURE, _PORTRAIT = 240, 80  # pixels: of a document's pictures, of an entity's
-_LONGEST = 200  # characters of a description
-_INSET = 6  # per cent by which a box shrinks for each one that it would hide
-_Percent = tuple[float, float, float, float]
-# The script draws into it.
-_LINES = element("svg", class_="lines", aria_hidden="true")
-_SIDES = ("left", "top", "width", "height")
+# What the columns of the coupled scores mean; those of the scorers are in their own documentation.
+_COLUMNS = {
+    "alone": "what the mention's own modality says of the candidate",
+    "linked": "the partners of the other modality are linked to it in the knowledge base",
+    "meets": "they are linked to something that it is linked to, such as a film",
+    "document": "the other names of the document are linked to it or meet it",
+    "sentence": "so are the names of its sentence",
+    "same name": "mentions of the same name speak for it",
+    "pictures": "the other pictures of the document are linked to it or meet it",
+}
+_PORTRAIT = 80  # pixels
+_UNREADABLE = "picture of the report cannot be read"
+
+
+class DocumentReport:
+    """Gathers linked documents for one page, and counts all of them; memory holds no more than the page shows.
+
+    Args:
+        limit: documents that are shown at most: those with the most errors, then with the most links to check.
+        top: candidates shown of each mention.
+        megabytes: about how large the page may grow; one document is shown in any case.
+
+    Raises:
+        ConfigError where one of them is too small.
+
+    Example:
+        >>> report = DocumentReport()
+        >>> for linked in linker.link(documents): report.add(linked)      # doctest: +SKIP
+        >>> report.write("linked.html", kb_cards(linker.kb, folder), folder, title="Reviews")  # doctest: +SKIP
+    """
+
+    def __init__(self, limit: int = 300, top: int = 6, megabytes: float = 24) -> None:
+        if top < 1 or limit < 1 or megabytes <= 0:
+            raise ConfigError(
+                f"top = {top}, limit = {limit}, megabytes = {megabytes}: the first two must be at least 1, the last "
+                "above 0"
+            )
+        self.totals = Totals()
+        self._limit, self._top, self._bytes = limit, top, megabytes * 1e6
+        # A heap whose first is the one that goes next; places make ties impossible.
+        self._kept: list[tuple[int, int, int, JudgedDocument]] = []
+
+    def add(self, linked: LinkedDocument) -> None:
+        """Count a document and keep it if it may be shown; InputError where links or couplings do not fit it."""
+        mentions = judged_mentions(linked, self._top)
+        place = self.totals.documents
+        self.totals.add(linked, mentions)
+        key = (sum(one.wrong for one in mentions), sum(map(is_doubtful, mentions)), -place)
+        if len(self._kept) < self._limit:
+            heapq.heappush(self._kept, (*key, JudgedDocument(place, linked, mentions, self._top)))
+        elif key > self._kept[0][:3]:
+            heapq.heapreplace(self._kept, (*key, JudgedDocument(place, linked, mentions, self._top)))
+
+    def write(
+        self,
+        path: str | Path,
+        cards: Entities,
+        pictures: Path,
+        *,
+        title: str,
+        protocol: str = "",
+        skips: SkipReport | None = None,
+    ) -> None:
+        """Write a self-contained HTML page about the documents, whole or not at all.
+
+        Args:
+            cards: of entities by id, or a function that is asked once for the ids on the page; one without a card shows
+                its id.
+            pictures: folder that the images of documents are relative to.
+            title: heading of the page. protocol: what it is about: dataset, split, model, candidates ...
+            skips: where pictures that cannot be read are counted; the page says how many in any case.
+        """
+        pieces = self.page(cards, pictures, title=title, protocol=protocol, skips=skips)
+        with atomic_write(path) as stream:
+            stream.writelines(pieces)
+
+    def page(
+        self, cards: Entities, pictures: Path, *, title: str, protocol: str = "", skips: SkipReport | None = None
+    ) -> Iterator[str]:
+        """The pieces of the page that `write` writes; arguments as there."""
+        shown = self._shown()
+        wanted = _entities(shown)
+        known = entity_cards(cards, list(wanted))
+        portraits = {id: Region(card.picture) for id, card in known.items() if wanted[id] and card.picture is not None}
+        small = thumbnails(portraits.values(), side=_PORTRAIT, prefix="e")
+        shots = Shots(shown, pictures)
+        problems = [*shots.problems, *small.problems]
+        if skips is not None:
+            for problem in problems:
+                skips.add(_UNREADABLE, problem)
+        data = Data(known, {id: small.classes[region] for id, region in portraits.items()})
+        block = data.block([data.document(one) for one in shown])
+        header = [
+            element("h1", title),
+            element("p", protocol, class_="protocol") if protocol else None,
+            _headline(self.totals, shown, data.columns),
+            unread(problems),
+            self._part(len(shown)),
+            _index(shown, self.totals) if len(shown) > 1 else None,
+            _toolbar(shown, self.totals),
+            block,
+        ]
+        view = View(known, shots, bool(self.totals.labelled), self.totals.coupled)
+        items = (view.card(order, one) for order, one in enumerate(shown))
+        return page(title, header, items, css=shots.thumbnails.css + small.css, kind="document")
+
+    def _shown(self) -> list[JudgedDocument]:
+        """What fits on the page, the worst first; as they were given where nothing says what is wrong."""
+        shown: list[JudgedDocument] = []
+        room = self._bytes
+        for *_, one in sorted(self._kept, key=lambda kept: kept[:3], reverse=True):
+            room -= one.bytes
+            if room < 0 and shown:
+                break
+            shown.append(one)
+        return shown if self.totals.labelled else sorted(shown, key=lambda one: one.place)
+
+    def _part(self, shown: int) -> Html | None:
+        """A sentence where not all documents are on the page."""
+        if shown == self.totals.documents:
+            return None
+        which = "the most errors" if self.totals.labelled else "the most links to check"
+        return element(
+            "p",
+            f"{shown:,} of {self.totals.documents:,} documents are shown, those with {which}. The table above counts "
+            "all of them.",
+            class_="part",
+        )
 
 
 def write_document_report(
     path: str | Path,
-    linked: Sequence[LinkedDocument],
+    linked: Iterable[LinkedDocument],
     cards: Entities,
     pictures: Path,
     *,
     title: str,
-    protocol: str,
+    protocol: str = "",
     top: int = 6,
-    limit: int = 500,
+    limit: int = 300,
+    skips: SkipReport | None = None,
 ) -> None:
-    """Write a self-contained HTML page about linked documents, whole or not at all.
+    """Write a self-contained HTML page about linked documents; see `DocumentReport` for the arguments."""
+    report = DocumentReport(limit, top)
+    for one in linked:
+        report.add(one)
+    report.write(path, cards, pictures, title=title, protocol=protocol, skips=skips)
 
-    Args:
-        cards: of entities by id, or a function that is asked once for the ids on the page; one without a card shows
-            its id.
-        pictures: folder that the images of visual mentions are relative to.
-        title: heading of the page. protocol: what the numbers stand for: dataset, split, candidates ...
-        top: candidates shown of each mention.
-        limit: documents shown, those with the most errors; the numbers are of all.
 
-    Raises:
-        ConfigError where `top` or `limit` is below 1; InputError where links or couplings do not fit their document.
+def document_page(
+    linked: LinkedDocument, cards: Entities, pictures: Path, *, title: str = "", protocol: str = "", top: int = 6
+) -> str:
+    """The page of one linked document as text; arguments as of `DocumentReport.write`.
+
+    title: heading of the page; the document's own where it is empty.
     """
-    if top < 1 or limit < 1:
-        raise ConfigError(f"top = {top}, limit = {limit}: both must be at least 1")
-    judged = [_Judged(place, one) for place, one in enumerate(linked)]
-    worst = sorted(judged, key=lambda one: (-one.count("wrong"), -one.count("changed"), one.place))[:limit]
-    wanted = _entities(worst, top)
-    known = entity_cards(cards, list(wanted))
-    portraits = {id: Region(card.picture) for id, card in known.items() if wanted[id] and card.picture is not None}
-    small = thumbnails(portraits.values(), side=_PORTRAIT, prefix="e")
-    shots = _Shots(worst, pictures)
-    data = _Data(known, {id: small.classes[region] for id, region in portraits.items()}, top)
-    records = [data.document(one) for one in worst]
-    header = [
-        element("h1", title),
-        element("p", protocol, class_="protocol"),
-        _headline(judged),
-        unread([*shots.problems, *small.problems]),
-        element("p", f"The {limit:,} of {len(judged):,} documents with the most errors are shown.", class_="part")
-        if limit < len(judged)
-        else None,
-        _toolbar(worst),
-        data.block(records),
-    ]
-    view = _View(known, shots)
-    items = (view.card(order, one) for order, one in enumerate(worst))
-    with atomic_write(path) as stream:
-        stream.writelines(page(title, header, items, css=shots.thumbnails.css + small.css, kind="document"))
+    report = DocumentReport(1, top)
+    report.add(linked)
+    title = title or linked.document.title or linked.document.id
+    return "".join(report.page(cards, pictures, title=title, protocol=protocol))
 
 
-class _Judged:
-    """A linked document with its judged mentions. `place`: among all documents."""
-
-    def __init__(self, place: int, linked: LinkedDocument) -> None:
-        self.place, self.linked, self.document = place, linked, linked.document
-        self.mentions = judged_mentions(linked)
-        self._counts = Counter(state for one in self.mentions for state in one.states)
-
-    def count(self, state: str) -> int:
-        """How many mentions are in a state."""
-        return self._counts[state]
-
-    def of(self, modality: Modality) -> list[JudgedMention]:
-        return [one for one in self.mentions if one.modality == modality]
-
-
-def _entities(judged: Iterable[_Judged], top: int) -> dict[str, bool]:
+def _entities(judged: Iterable[JudgedDocument]) -> dict[str, bool]:
     """The entities on the page, and whether their pictures are shown: of decisions, golds, and what faces look like."""
     wanted: dict[str, bool] = {}
-    for one in judged:
-        for mention in one.mentions:
-            decided = [mention.link.entity, mention.gold, mention.alone.entity if mention.alone else None]
+    for document in judged:
+        for one in document.mentions:
+            decided = [one.entity, one.gold, one.alone[0] if one.alone else None]
             wanted.update((id, True) for id in decided if id is not None)
-            for candidate in mention.link.candidates[:top]:
-                wanted[candidate.entity] = wanted.get(candidate.entity, False) or mention.modality == "visual"
-        for coupling in one.linked.couplings:
+            runner_up = one.runner_up
+            for _, candidate in one.ranked:
+                seen = one.modality == "visual" or candidate is runner_up
+                wanted[candidate.entity] = wanted.get(candidate.entity, False) or seen
+        for coupling in document.couplings:
             for id in coupling.path:
                 wanted.setdefault(id, False)
     wanted.pop(NIL, None)
     return wanted
 
 
-def _headline(judged: Sequence[_Judged]) -> Html:
-    """Accuracy of each modality, alone beside joint, over the mentions whose gold is in the knowledge base."""
-    coupled = any(one.linked.alone for one in judged)
-    names = ["", "mentions", *(["alone", "joint", "changed"] if coupled else ["accuracy"])]
-    rows = [_scores(name, [m for one in judged for m in one.of(side)], coupled) for side, name in _NAMES.items()]
+# --- above the documents ----------------------------------------------------------------------------------------------
+
+
+def _headline(totals: Totals, shown: Sequence[JudgedDocument], columns: Iterable[str]) -> Html:
+    """Counts of each modality, with accuracy where there are labels, alone beside joint where both decided together."""
+    scores = (["alone", "joint"] if totals.coupled else ["accuracy"]) if totals.labelled else []
+    names = ["", "mentions", "NIL", "low", *scores, *(["changed"] if totals.coupled else [])]
     table = element(
         "table",
-        element("caption", f"{len(judged):,} documents"),
+        element("caption", f"{totals.documents:,} document{'' if totals.documents == 1 else 's'}"),
         element("thead", element("tr", [element("th", name, scope="col") for name in names])),
-        element("tbody", rows),
+        element("tbody", [_scores(SIDES[side], tally, totals) for side, tally in totals.rows()]),
         class_="scores",
     )
-    return element("section", element("div", table), _legend(), class_="summary", aria_label="Scores")
+    read = _READ + (_READ_COUPLED if totals.coupled else ()) + (_READ_LABELLED if totals.labelled else ())
+    known = [f"{name}: {_COLUMNS[name]}" for name in columns if name in _COLUMNS] if totals.coupled else []
+    said = [*read, "\n".join(["What scores are made of:", *known])] if known else read
+    legend = element("div", _legend(totals, shown), notes("How to read this page", said))
+    return element("section", element("div", table), legend, class_="summary", aria_label="Counts")
 
 
-def _scores(name: str, mentions: Sequence[JudgedMention], coupled: bool) -> Html | None:
-    """The row of a modality; None where nothing is linked in it."""
-    if not mentions:
-        return None
-    gold = [one.gold for one in mentions]
-    total, _, correct = link_counts(gold, [one.link.entity for one in mentions])
-    # A document in which nothing was coupled is linked as it is alone.
-    _, _, alone = link_counts(gold, [(one.alone or one.link).entity for one in mentions])
-    part = element("small", f" {total:,} with gold") if total < len(mentions) else None
-    cells: list[list[str | None]] = [[f"{len(mentions):,}", part]]
-    cells += [[f"{right / total:.1%}" if total else "–"] for right in ([alone, correct] if coupled else [correct])]
-    if coupled:
-        cells.append(_changes(mentions))
+def _scores(name: str, tally: Tally, totals: Totals) -> Html:
+    """The row of a modality."""
+    part = element("small", f" {tally.gold:,} with gold") if totals.labelled and tally.gold < tally.mentions else None
+    cells: list[Child] = [[f"{tally.mentions:,}", part], f"{tally.nil:,}", f"{tally.states['low']:,}"]
+    if totals.labelled:
+        right = [tally.alone_correct, tally.correct] if totals.coupled else [tally.correct]
+        cells += [f"{count / tally.gold:.1%}" if tally.gold else "–" for count in right]
+    if totals.coupled:
+        turned = element("small", f" +{tally.better:,} −{tally.worse:,}") if tally.better or tally.worse else None
+        cells.append([f"{tally.states['changed']:,}", turned])
     return element("tr", element("th", name, scope="row"), [element("td", cell) for cell in cells])
 
 
-def _changes(mentions: Iterable[JudgedMention]) -> list[str | None]:
-    """How many decisions changed, and where gold says so how many to the better and to the worse."""
-    changed = [one for one in mentions if one.changed]
-    better = sum(one.gold == one.link.entity for one in changed)
-    worse = sum(one.alone is not None and one.gold == one.alone.entity for one in changed)
-    return [f"{len(changed):,}", element("small", f" +{better:,} −{worse:,}") if better or worse else None]
+def _legend(totals: Totals, shown: Sequence[JudgedDocument]) -> Html:
+    """The kinds of mentions and lines that are on the page."""
+    low = element("span", f"{LOW:g}", class_="low-step")
+    marks = [
+        element("li", element("span", label, low if state == "low" else None, class_=f"m {look}"))
+        for state, look, label in _LEGEND
+        if state == "low" or any(one.count(state) for one in shown)
+    ]
+    if totals.coupled:
+        marks += [
+            element("li", element("span", class_=f"sample {kind}", aria_hidden="true"), label)
+            for kind, label in (("joined", "decided together"), ("joined apart", "without a short path"))
+        ]
+    return element("ul", marks, class_="legend", aria_label="Legend")
 
 
-def _legend() -> Html:
-    marks = [element("li", element("span", label, class_=f"m {state}")) for state, label in _LEGEND]
-    return element(
-        "div", element("ul", marks, class_="legend", aria_label="Legend"), notes("How to read this page", _READ)
-    )
-
-
-def _toolbar(judged: Sequence[_Judged]) -> Html:
-    counts = {state: sum(one.count(state) for one in judged) for state in _STATES}
+def _toolbar(judged: Sequence[JudgedDocument], totals: Totals) -> Html:
+    labels: Mapping[str, str] = STATES
+    if 0 < totals.labelled < totals.mentions:
+        labels = {**STATES, "unlabelled": "Unlabelled"}
+    counts = {state: sum(one.count(state) for one in judged) for state in labels}
     filters = [Filter("", "All", sum(len(one.mentions) for one in judged))]
-    filters += [Filter(state, label, counts[state]) for state, label in _STATES.items() if counts[state]]
-    return toolbar(filters, _ORDERS)
+    # Which confidence is low can be chosen on the page.
+    filters += [
+        Filter(state, label, counts[state]) for state, label in labels.items() if counts[state] or state == "low"
+    ]
+    options = [element("option", f"{step:g}", value=f"{step:g}", selected=step == LOW) for step in _STEPS]
+    steps = element("label", "Low is below ", element("select", options, id="low"), for_="low")
+    orders = (*_LABELLED_ORDERS, Order("place", "as in the corpus")) if totals.labelled else _UNLABELLED_ORDERS
+    return toolbar(filters, orders, more=steps, several=len(judged) > 1)
 
 
-class _Shots:
-    """The pictures of documents: small ones, their sizes, what boxes cover of them, and what could not be read.
-
-    `sizes`: width and height of each picture that can be read. `covered`: left, top, width and height of each box in
-    per cent of its picture; all of it where there is no box or no picture.
-    """
-
-    def __init__(self, judged: Sequence[_Judged], folder: Path) -> None:
-        self._folder = folder
-        boxes = dict.fromkeys(
-            (mention.image, mention.box) for one in judged for mention in one.document.visual_mentions
-        )
-        images = dict.fromkeys(image for image, _ in boxes)
-        self.thumbnails: Thumbnails = thumbnails(map(self.region, images), side=_PICTURE)
-        self.problems = list(self.thumbnails.problems)
-        self.sizes = {
-            image: picture_size(folder / image) for image in images if self.thumbnails.classes[self.region(image)]
-        }
-        self.covered = {(image, box): self._covered(image, box) for image, box in boxes}
-
-    def region(self, image: str) -> Region:
-        return Region(self._folder / image)
-
-    def _covered(self, image: str, box: Box | None) -> _Percent:
-        if box is None or image not in self.sizes:
-            return 0, 0, 100, 100
-        width, height = self.sizes[image]
-        try:
-            x0, y0, x1, y1 = clip_box(box, (width, height))
-        except InputError as error:
-            self.problems.append(f"{self._folder / image}: {error}")
-            return 0, 0, 100, 100
-        return 100 * x0 / width, 100 * y0 / height, 100 * (x1 - x0) / width, 100 * (y1 - y0) / height
-
-
-class _Data:
-    """What the script makes cards of: entities, names of columns and the documents' mentions, by their numbers."""
-
-    def __init__(self, cards: Mapping[str, EntityCard], portraits: Mapping[str, str | None], top: int) -> None:
-        self._top = top
-        self._numbers = {id: number for number, id in enumerate(cards)} | {NIL: -1}
-        self._entities = [
-            [card.id, card.title, _short(card.description), portraits.get(id) or ""] for id, card in cards.items()
-        ]
-        self._columns: dict[str, int] = {}
-
-    def document(self, judged: _Judged) -> dict[str, Any]:
-        """Mentions `[name, entity, score, gold, alone, candidates]` and couplings `[text, visual, mass, path]`."""
-        couplings = sorted(judged.linked.couplings, key=lambda one: -one.mass)
-        return {
-            "text": [self._mention(one) for one in judged.of("text")],
-            "visual": [self._mention(one) for one in judged.of("visual")],
-            "couplings": [
-                [one.text, one.visual, _number(one.mass), [self._numbers[id] for id in one.path]] for one in couplings
+def _index(judged: Sequence[JudgedDocument], totals: Totals) -> Html:
+    """The documents of the page with their counts, each a link to its place."""
+    states = [state for state in STATES if state != "wrong" or totals.labelled]
+    heads = ["Document", *SIDES.values(), *(STATES[state] for state in states)]
+    rows = (
+        element(
+            "tr",
+            element("th", element("a", name_of(one), href=f"#d{order}", dir="auto"), scope="row"),
+            [element("td", f"{len(one.of(side)):,}") for side in SIDES],
+            [
+                element("td", f"{one.count(state):,}", class_="low-count" if state == "low" else None)
+                for state in states
             ],
-        }
-
-    def block(self, documents: Sequence[dict[str, Any]]) -> Html:
-        """The element that holds it all; nothing in it can end the element or begin another."""
-        values = {"entities": self._entities, "columns": list(self._columns), "documents": documents}
-        text = json.dumps(values, separators=(",", ":"), allow_nan=False)
-        for sign in "<>&":
-            text = text.replace(sign, f"\\u{ord(sign):04x}")
-        return element("script", Html(text), type="application/json", id="data")
-
-    def _mention(self, judged: JudgedMention) -> list[Any]:
-        return [
-            judged.name,
-            *self._decision(judged.link),
-            None if judged.gold is None else self._numbers[judged.gold],
-            self._decision(judged.alone) if judged.alone else None,
-            list(self._candidates(judged)),
-        ]
-
-    def _decision(self, link: Link) -> list[Any]:
-        return [self._numbers[link.entity], _number(link.score)]
-
-    def _candidates(self, judged: JudgedMention) -> Iterator[list[Any]]:
-        """`[entity, rank, score, prior, column, value, column, value, ...]`: the first ones, and the gold behind."""
-        for rank, one in enumerate(judged.link.candidates, start=1):
-            if rank <= self._top or one.entity == judged.gold:
-                yield [self._numbers[one.entity], rank, _number(one.score), _number(one.prior), *self._values(one)]
-
-    def _values(self, candidate: ScoredCandidate) -> Iterator[Any]:
-        for name, value in candidate.columns.items():
-            yield self._columns.setdefault(name, len(self._columns))
-            yield _number(value)
-
-
-def _number(value: float) -> float | str:
-    """Four digits; a number that JSON does not have is said as text."""
-    return float(f"{value:.4g}") if math.isfinite(value) else f"{value}"
-
-
-def _short(description: str) -> str:
-    return description[:_LONGEST] + ("…" if len(description) > _LONGEST else "")
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """Writes documents: what is known of the entities, and the pictures."""
-
-    entities: Mapping[str, EntityCard]
-    shots: _Shots
-
-    def card(self, order: int, judged: _Judged) -> Html:
-        document = judged.document
-        parts = [self._text(order, judged), self._pictures(order, judged)]
-        return element(
-            "li",
-            element(
-                "header",
-                element("h2", document.title or document.id, dir="auto"),
-                element("span", document.id, class_="id", dir="auto") if document.title else None,
-                element("span", _verdict(judged), class_="verdict"),
-            ),
-            element("div", parts, _LINES if all(parts) else None, class_="body" if all(parts) else "body single"),
-            element("ul", self._links(order, judged), class_="links"),
-            class_="card document-card",
-            id=f"d{order}",
-            data_state=" ".join(state for state in _STATES if judged.count(state)),
-            data_worst=order,
-            data_changed=judged.count("changed"),
-            data_mentions=len(judged.mentions),
-            data_place=judged.place,
+            data_card=f"d{order}",
         )
-
-    def _text(self, order: int, judged: _Judged) -> Html | None:
-        if not judged.document.text:
-            return None
-        mentions = judged.of("text")
-        spans = [(one.start, one.end) for one in judged.document.text_mentions] if mentions else []
-        content: list[str] = []
-        for piece in pieces(judged.document.text, spans):
-            if piece.mention is None:
-                content.append(piece.text)
-            else:
-                content.append(self._anchor(order, mentions[piece.mention], piece.text, first=piece.first))
-            content += [self._anchor(order, mentions[one], "+", also=True) for one in piece.hidden]
-        return element("div", content, class_="text", dir="auto")
-
-    def _anchor(self, order: int, mention: JudgedMention, text: str, *, first: bool = True, also: bool = False) -> Html:
-        """A mention, or a further piece of one; `also` is one that is hidden under another."""
-        name = _anchor_id(order, mention)
-        return element(
-            "a",
-            text,
-            class_=f"m {' '.join(mention.states)}{' also' if also else ''}",
-            href=f"#{name}",
-            id=name if first else None,
-            tabindex=None if first else "-1",
-            aria_label=mention.name if also else None,
-        )
-
-    def _pictures(self, order: int, judged: _Judged) -> Html | None:
-        by_image: dict[str, list[int]] = {}
-        for place, mention in enumerate(judged.document.visual_mentions):
-            by_image.setdefault(mention.image, []).append(place)
-        if not by_image:
-            return None
-        linked = judged.of("visual")
-        shots = [
-            self._shot(order, judged, number, image, places if linked else [])
-            for number, (image, places) in enumerate(by_image.items(), start=1)
-        ]
-        crowd = next(name for most, name in ((4, "few"), (12, "some"), (math.inf, "many")) if len(shots) <= most)
-        return element("div", shots, class_=f"pictures {crowd}")
-
-    def _shot(self, order: int, judged: _Judged, number: int, image: str, places: Sequence[int]) -> Html:
-        """A picture with the boxes of its mentions, large ones below small ones."""
-        mentions = judged.of("visual")
-        covered = [(self.shots.covered[image, judged.document.visual_mentions[one].box], one) for one in places]
-        covered.sort(key=lambda one: -one[0][2] * one[0][3])
-        same: Counter[_Percent] = Counter()
-        boxes = []
-        for box, place in covered:
-            boxes.append(self._box(order, mentions[place], number, box, _INSET * same[box]))
-            same[box] += 1
-        width, height = self.shots.sizes.get(image, (1, 1))
-        picture = self.shots.thumbnails.tile(self.shots.region(image), f"Picture {number}")
-        names = [
-            element("span", self._title(mentions[place].link.entity), class_=_states(mentions[place]), dir="auto")
-            for place in places
-        ]
-        return element(
-            "figure",
-            element("div", picture, boxes, class_="frame", style=f"aspect-ratio:{width}/{height}"),
-            element("figcaption", names),
-        )
-
-    def _box(self, order: int, mention: JudgedMention, number: int, box: _Percent, inset: float) -> Html:
-        name = _anchor_id(order, mention)
-        left, top, width, height = box
-        shrunk = (left + inset / 2, top + inset / 2, max(width - inset, 4), max(height - inset, 4))
-        style = ";".join(f"{side}:{value:.4g}%" for side, value in zip(_SIDES, shrunk, strict=True))
-        label = f"Picture {number}: {self._title(mention.link.entity)}"
-        return element(
-            "a", class_=f"m box {' '.join(mention.states)}", href=f"#{name}", id=name, style=style, aria_label=label
-        )
-
-    def _links(self, order: int, judged: _Judged) -> Iterator[Html]:
-        """All links of a document as a list, for those who print it, search it or run no script."""
-        for one in judged.mentions:
-            said = [f" → {self._title(one.link.entity)} ", element("span", f"{one.link.score:.2f}", class_="score")]
-            if one.wrong and one.gold is not None:
-                said.append(f" · gold: {self._title(one.gold)}")
-            if one.changed and one.alone is not None:
-                said.append(f" · alone: {self._title(one.alone.entity)}")
-            name = element("a", one.name, href=f"#{_anchor_id(order, one)}")
-            yield element("li", name, said, class_=_states(one), dir="auto")
-
-    def _title(self, entity: str) -> str:
-        return NIL if entity == NIL else self.entities[entity].title
-
-
-def _states(mention: JudgedMention) -> str:
-    return f"state {' '.join(mention.states)}"
-
-
-def _anchor_id(order: int, mention: JudgedMention) -> str:
-    """`d3-t5`: the script reads the numbers of document and mention from it."""
-    return f"d{order}-{mention.modality[0]}{mention.place}"
-
-
-def _verdict(judged: _Judged) -> str:
-    """`text 12 of 17 right, pictures 3 of 4 right, 2 changed`."""
-    said = []
-    for modality, name in _NAMES.items():
-        mentions = judged.of(modality)
-        labelled = [one for one in mentions if one.gold is not None]
-        if labelled:
-            said.append(f"{name} {sum(not one.wrong for one in labelled):,} of {len(labelled):,} right")
-        elif mentions:
-            said.append(f"{name} {len(mentions):,}")
-    return ", ".join([*said, *([f"{judged.count('changed'):,} changed"] if judged.count("changed") else [])])
+        for order, one in enumerate(judged)
+    )
+    table = element(
+        "table",
+        element("thead", element("tr", [element("th", head, scope="col") for head in heads])),
+        element("tbody", rows),
+    )
+    summary = element("summary", "Documents ", element("span", f"{len(judged):,}", class_="count"))
+    return element("details", summary, element("div", table, class_="scroll"), class_="index")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmel.document import LinkedDocument
 from mmel.evaluation.metrics import link_ranks
 from mmel.kb import KnowledgeBase
 from mmel.report.document import write_document_report
-from mmel.report.visual import EntityCard, VisualResult, write_visual_report
+from mmel.report.entities import kb_cards
+from mmel.report.visual import VisualResult, write_visual_report
 from mmel.vision.regions import Region
 
 
@@ -21,17 +22,7 @@ def write_report(
     Args:
         pictures: folder that the pictures of documents and entities are relative to.
     """
-
-    def cards(ids: Sequence[str]) -> Mapping[str, EntityCard]:
-        known = kb.indices(ids)
-        records = kb.entities(known[known >= 0])
-        return {
-            record.id: EntityCard(
-                record.id, record.title, record.description, pictures / record.images[0] if record.images else None
-            )
-            for record in records
-        }
-
+    cards = kb_cards(kb, pictures)
     if any(one.text_links for one in linked):
         write_document_report(path, linked, cards, pictures, title=title, protocol=protocol)
     else:

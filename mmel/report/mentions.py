@@ -2,69 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
-from mmel.document import NIL, Coupling, Link, LinkedDocument
+from mmel.document import NIL, Coupling, Link, LinkedDocument, ScoredCandidate, TextMention, VisualMention
 from mmel.errors import InputError
 
 Modality = Literal["text", "visual"]
 LOW = 0.5  # a confidence below this is low
 
 
+class Ranked(NamedTuple):
+    """A candidate with its rank among all of its mention's, from 1."""
+
+    rank: int
+    candidate: ScoredCandidate
+
+
 @dataclass(frozen=True, slots=True)
 class JudgedMention:
     """A mention with its decision.
 
-    `place` among the document's mentions of that modality. `name`: the surface, or the picture's file name. `gold`: an
-    entity id, `NIL`, or None where unlabelled. `alone`: what the modality decides by itself, None where that is not
-    known. `apart`: no path joins it with the mention that it is coupled with most.
+    `place` among the document's mentions of that modality. `name`: the surface, or the picture's file name. `entity`
+    and `score` of the decision; `ranked` the candidates that are shown. `gold`: an entity id, `NIL`, or None where
+    unlabelled. `alone`: entity and score that the modality decides by itself, None where that is not known. `found`:
+    the probability with which a detector found the mention, None where none did. `apart`: no path joins it with the
+    mention that it is coupled with most.
     """
 
     modality: Modality
     place: int
     name: str
-    link: Link
+    entity: str
+    score: float
+    ranked: tuple[Ranked, ...]
     gold: str | None
-    alone: Link | None
+    alone: tuple[str, float] | None
+    found: float | None
     apart: bool
 
     @property
     def wrong(self) -> bool:
-        return self.gold is not None and self.link.entity != self.gold
+        return self.gold is not None and self.entity != self.gold
 
     @property
     def changed(self) -> bool:
-        return self.alone is not None and self.alone.entity != self.link.entity
+        return self.alone is not None and self.alone[0] != self.entity
+
+    @property
+    def low(self) -> bool:
+        return self.score < LOW
+
+    @property
+    def runner_up(self) -> ScoredCandidate | None:
+        """The best candidate that was not decided for."""
+        return next((one.candidate for one in self.ranked if one.candidate.entity != self.entity), None)
 
     @property
     def states(self) -> list[str]:
         """The words that the page is filtered and coloured by."""
         states = ["unlabelled" if self.gold is None else "wrong" if self.wrong else "right"]
-        states += ["nil"] if NIL in (self.link.entity, self.gold) else []
+        states += ["nil"] if NIL in (self.entity, self.gold) else []
+        states += ["low"] if self.low else []
         states += ["changed"] if self.changed else []
-        states += ["low"] if self.link.score < LOW else []
-        return states + (["apart"] if self.apart else [])
+        states += ["apart"] if self.apart else []
+        return states + (["disagree"] if self.changed or self.apart else [])
 
 
-def judged_mentions(linked: LinkedDocument) -> tuple[JudgedMention, ...]:
-    """The linked mentions of a document, textual ones first; InputError where they do not fit their document."""
+def judged_mentions(linked: LinkedDocument, top: int = 6) -> tuple[JudgedMention, ...]:
+    """The linked mentions of a document, textual ones first, each with its first `top` candidates and the gold.
+
+    InputError where links or couplings do not fit their document.
+    """
     document = linked.document
     document.check_spans()
-    best = _strongest(linked)
-    text = [(mention.text, mention.entity) for mention in document.text_mentions]
-    visual = [(PurePosixPath(mention.image).name, mention.entity) for mention in document.visual_mentions]
-    return (*_judged("text", text, linked, best), *_judged("visual", visual, linked, best))
+    best = strongest(linked)
+    text = [(mention.text, mention) for mention in document.text_mentions]
+    visual = [(PurePosixPath(mention.image).name, mention) for mention in document.visual_mentions]
+    return (*_judged("text", text, linked, best, top), *_judged("visual", visual, linked, best, top))
 
 
 def _judged(
     modality: Modality,
-    mentions: Sequence[tuple[str, str | None]],
+    mentions: Sequence[tuple[str, TextMention | VisualMention]],
     linked: LinkedDocument,
-    best: dict[tuple[Modality, int], Coupling],
+    best: Mapping[tuple[Modality, int], Coupling],
+    top: int,
 ) -> Iterator[JudgedMention]:
     links, alone = _links(linked, modality), _links(linked.alone, modality) if linked.alone else ()
     for what in filter(None, (links, alone)):
@@ -74,18 +100,37 @@ def _judged(
                 remedy="give one link a mention, in mention order",
             )
     # Without links the modality was not linked.
-    for place, ((name, gold), link) in enumerate(zip(mentions, links, strict=False)):
-        strongest = best.get((modality, place))
-        apart = strongest is not None and not strongest.path
-        yield JudgedMention(modality, place, name, link, gold, alone[place] if alone else None, apart)
+    for place, ((name, mention), link) in enumerate(zip(mentions, links, strict=False)):
+        coupling = best.get((modality, place))
+        yield JudgedMention(
+            modality, place, name, link.entity, link.score, _ranked(link, mention.entity, top), mention.entity,
+            (alone[place].entity, alone[place].score) if alone else None,
+            _found(mention),
+            apart=coupling is not None and not coupling.path,
+        )  # fmt: skip
+
+
+def _ranked(link: Link, gold: str | None, top: int) -> tuple[Ranked, ...]:
+    """The first candidates, and behind them what was decided and what is right."""
+    return tuple(
+        Ranked(rank, one)
+        for rank, one in enumerate(link.candidates, start=1)
+        if rank <= top or one.entity in (link.entity, gold)
+    )
+
+
+def _found(mention: TextMention | VisualMention) -> float | None:
+    """What a detector says of its mention: `probability` of a name, `confidence` of a face."""
+    said = [(mention.extra or {}).get(key) for key in ("probability", "confidence")]
+    return next((float(one) for one in said if isinstance(one, int | float) and not isinstance(one, bool)), None)
 
 
 def _links(linked: LinkedDocument, modality: Modality) -> tuple[Link, ...]:
     return linked.text_links if modality == "text" else linked.visual_links
 
 
-def _strongest(linked: LinkedDocument) -> dict[tuple[Modality, int], Coupling]:
-    """The coupling of most mass of each mention."""
+def strongest(linked: LinkedDocument) -> dict[tuple[Modality, int], Coupling]:
+    """The coupling of most mass of each mention; InputError where one joins what is not there."""
     best: dict[tuple[Modality, int], Coupling] = {}
     for one in sorted(linked.couplings, key=lambda one: -one.mass):
         if not (0 <= one.text < len(linked.text_links) and 0 <= one.visual < len(linked.visual_links)):

@@ -20,6 +20,7 @@
     }
     none.hidden = count > 0;
     shown.textContent = count + " of " + cards.length;
+    list.dispatchEvent(new Event("arranged"));
   }
 
   function sort() {
@@ -27,9 +28,10 @@
     const key = order.value.slice(falls ? 1 : 0);
     // A card without the number stays behind all others, whichever way they go.
     const number = ({ node }) => (key in node.dataset ? Number(node.dataset[key]) * (falls ? -1 : 1) : Infinity);
-    const place = ({ node }) => Number(node.dataset.worst);
+    const place = ({ node }) => Number(node.dataset.order);
     const compare = (a, b) => (number(a) === number(b) ? place(a) - place(b) : number(a) < number(b) ? -1 : 1);
     list.append(...[...cards].sort(compare).map(({ node }) => node));
+    list.dispatchEvent(new Event("arranged"));
   }
 
   for (const button of bar.querySelectorAll("button")) {

@@ -63,8 +63,12 @@ def page(title: str, header: Child, cards: Iterable[Html], *, css: str = "", kin
     yield f"</ol>\n{empty}\n</main>\n{element('script', Html(script))}\n</body>\n</html>\n"
 
 
-def toolbar(filters: Sequence[Filter], orders: Sequence[Order]) -> Html:
-    """Buttons, search box and order of the cards; hidden where no script runs."""
+def toolbar(filters: Sequence[Filter], orders: Sequence[Order], *, more: Child = None, several: bool = True) -> Html:
+    """Buttons, search box and order of the cards; hidden where no script runs.
+
+    Args:
+        more: what else stands beside the buttons. several: off where there is but one card to search for.
+    """
     buttons = [
         element(
             "button",
@@ -79,12 +83,14 @@ def toolbar(filters: Sequence[Filter], orders: Sequence[Order]) -> Html:
         for one in filters
     ]
     options = [element("option", one.label, value=f"{'-' if one.falls else ''}{one.key}") for one in orders]
+    hint = "Search titles, ids, files"
     return element(
         "form",
         element("div", buttons, class_="filters", role="group", aria_label="Show"),
-        element("input", type="search", id="search", placeholder="Search titles, ids, files", aria_label="Search"),
-        element("label", "Order ", element("select", options, id="order"), for_="order"),
-        element("output", id="shown", for_="search", aria_live="polite"),
+        more,
+        element("input", type="search", id="search", placeholder=hint, aria_label="Search", hidden=not several),
+        element("label", "Order ", element("select", options, id="order"), for_="order", hidden=not several),
+        element("output", id="shown", for_="search", aria_live="polite", hidden=not several),
         class_="toolbar",
         hidden=True,
     )

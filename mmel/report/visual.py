@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from mmel.errors import ConfigError, SkipReport
 from mmel.evaluation.metrics import mrr_at, recall_at
 from mmel.files import atomic_write
 from mmel.report.chart import recall_curve
+from mmel.report.entities import Entities, EntityCard, entity_cards, shortened
 from mmel.report.html import Html, element
 from mmel.report.page import Filter, Order, notes, page, tile, toolbar, unread
 from mmel.report.pictures import Thumbnails, thumbnails
@@ -29,7 +30,7 @@ _STATES: dict[State, str] = {
     "correct": "Correct",
 }
 _ORDERS = (
-    Order("worst", "worst errors first"),
+    Order("order", "worst errors first"),
     Order("rank", "gold's rank, highest first", falls=True),
     Order("margin", "margin, smallest first"),
     Order("margin", "margin, largest first", falls=True),
@@ -61,25 +62,6 @@ class VisualResult:
     gold: str | None
     candidates: tuple[ScoredCandidate, ...]
     rank: float
-
-
-@dataclass(frozen=True, slots=True)
-class EntityCard:
-    """What is shown of an entity; `picture` is a file, None where it has none."""
-
-    id: str
-    title: str
-    description: str = ""
-    picture: Path | None = None
-
-
-Entities = Mapping[str, EntityCard] | Callable[[Sequence[str]], Mapping[str, EntityCard]]
-
-
-def entity_cards(entities: Entities, ids: Sequence[str]) -> dict[str, EntityCard]:
-    """The card of each entity, in the order of `ids`; one that is not known shows its id."""
-    known = entities(ids) if callable(entities) else entities
-    return {id: known.get(id) or EntityCard(id, id, "not in the knowledge base") for id in ids}
 
 
 def write_visual_report(
@@ -211,14 +193,14 @@ class _View:
     pictures: Thumbnails
     top: int
 
-    def card(self, worst: int, judged: _Judged) -> Html:
+    def card(self, order: int, judged: _Judged) -> Html:
         return element(
             "li",
             self._mention(judged),
             element("ol", self._candidates(judged), class_="candidates"),
             class_=f"card {judged.state}",
             data_state=judged.state,
-            data_worst=worst,
+            data_order=order,
             data_rank=_rank(judged),
             data_margin=judged.margin,
             data_place=judged.place,
@@ -254,7 +236,7 @@ class _View:
 
     def _entity(self, id: str, place: str, score: float | None, *, gold: bool, extra: bool = False) -> Html:
         card = self.entities[id]
-        description = card.description[:_LONGEST] + ("…" if len(card.description) > _LONGEST else "")
+        description = shortened(card.description, _LONGEST)
         region = None if card.picture is None else Region(card.picture)
         return element(
             "li",

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmel.document import NIL, Coupling, Document, Link, LinkedDocument, TextMention, VisualMention
+from mmel.document import (
+    NIL,
+    Coupling,
+    Document,
+    Link,
+    LinkedDocument,
+    ScoredCandidate,
+    TextMention,
+    VisualMention,
+)
 from mmel.errors import InputError
 from mmel.report.mentions import Piece, judged_mentions, pieces
 
@@ -73,10 +84,12 @@ def test_states_say_what_a_mention_is_coloured_and_filtered_by() -> None:
     alone = LinkedDocument(DOCUMENT, (Link("B", 0.4),), (Link("A", 0.4),))
     assert judged(Link("A", 0.9), Link("A", 0.9)) == [["right"], ["unlabelled"]]
     assert judged(Link("B", 0.9), Link(NIL, 0.9)) == [["wrong"], ["unlabelled", "nil"]]
-    assert judged(Link("A", 0.49), Link("A", 0.5), alone) == [["right", "changed", "low"], ["unlabelled"]]
+    assert judged(Link("A", 0.49), Link("A", 0.5), alone) == [["right", "low", "changed", "disagree"], ["unlabelled"]]
     # Of two couplings the one with more mass counts.
     weak, strong = Coupling(0, 0, 0.1, ("A", "F")), Coupling(0, 0, 0.2)
-    assert judged(Link("A", 0.9), Link("A", 0.9), None, weak, strong) == [["right", "apart"], ["unlabelled", "apart"]]
+    assert judged(Link("A", 0.9), Link("A", 0.9), None, weak, strong) == [
+        ["right", "apart", "disagree"], ["unlabelled", "apart", "disagree"],
+    ]  # fmt: skip
     assert judged(Link("A", 0.9), Link("A", 0.9), None, weak) == [["right"], ["unlabelled"]]
 
 
@@ -92,3 +105,29 @@ def test_what_does_not_fit_its_document_is_refused() -> None:
         judged_mentions(LinkedDocument(Document("d", "Ann", text_mentions=(TextMention(0, 2, "Ann"),)), (link,)))
     # A modality that was not linked has no mentions to show.
     assert judged_mentions(LinkedDocument(DOCUMENT)) == ()
+
+
+def scored(*scores: tuple[str, float]) -> tuple[ScoredCandidate, ...]:
+    return tuple(ScoredCandidate(entity, score, 0.0) for entity, score in scores)
+
+
+def test_candidates_are_kept_with_their_ranks_and_the_runner_up_is_none_that_was_decided() -> None:
+    found = scored(("C", 0.5), ("B", 0.3), ("D", 0.1), ("A", 0.05))
+    for entity, second in (("C", "B"), ("B", "C"), (NIL, "C")):
+        linked = LinkedDocument(DOCUMENT, (Link(entity, 0.5, found),))
+        (one,) = judged_mentions(linked, 2)
+        # The gold stays, wherever it is.
+        assert [(rank, candidate.entity) for rank, candidate in one.ranked] == [(1, "C"), (2, "B"), (4, "A")]
+        assert one.runner_up is not None and one.runner_up.entity == second
+    (one,) = judged_mentions(LinkedDocument(DOCUMENT, (Link("A", 0.5, scored(("A", 0.5))),)))
+    assert one.runner_up is None
+
+
+@pytest.mark.parametrize(("extra", "found"), [
+    ({"probability": 0.75}, 0.75), ({"confidence": 1}, 1.0), ({"confidence": "high"}, None),
+    ({"confidence": True}, None), (None, None), ({}, None),
+])  # fmt: skip
+def test_what_a_detector_said_is_kept_where_it_is_a_number(extra: dict[str, Any] | None, found: float | None) -> None:
+    document = Document("d", "Ann", text_mentions=(TextMention(0, 3, "Ann", extra=extra),))
+    (one,) = judged_mentions(LinkedDocument(document, (Link("A", 0.5),)))
+    assert one.found == found

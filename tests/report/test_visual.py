@@ -105,7 +105,7 @@ def test_numbers_are_over_mentions_with_gold_in_the_knowledge_base(pictures: Pat
 def test_what_the_buttons_and_orders_need_is_on_the_cards(pictures: Path) -> None:
     page = written(pictures, all_states(pictures))
     cards = [attributes for attributes, _ in page.find("li", "card")]
-    assert [card["data-worst"] for card in cards] == [str(number) for number in range(9)]
+    assert [card["data-order"] for card in cards] == [str(number) for number in range(9)]
     assert sorted(int(card["data-place"] or "") for card in cards) == list(range(9))
     assert [card.get("data-rank") for card in cards] == (
         ["4", "2", "1.5", "Infinity", "Infinity", None, None, "1", "1"]
@@ -204,7 +204,7 @@ def test_a_card_as_it_is_written(pictures: Path) -> None:
     page = written(pictures, [shown], entities=entities(pictures, a="A & O"))
     card = page.source.split('<ol id="cards">\n')[1].split("\n</ol>")[0]
     assert card == (
-        '<li class="card wrong" data-state="wrong" data-worst="0" data-rank="2" data-margin="-0.25" data-place="0">'
+        '<li class="card wrong" data-state="wrong" data-order="0" data-rank="2" data-margin="-0.25" data-place="0">'
         '<div class="mention"><div class="picture p0" role="img" aria-label="Mention in d&lt;1&gt;"></div>'
         '<div class="facts"><strong class="verdict">Error · rank 2</strong><span class="margin">margin −0.250</span>'
         '<span class="document">document <bdi>d&lt;1&gt;</bdi></span>'
