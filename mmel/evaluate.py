@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmel.cli import Parser, run
 
 if TYPE_CHECKING:
+    from mmel.datasets import Dataset
     from mmel.document import Document, LinkedDocument
+    from mmel.evaluation.spans import EndToEnd
     from mmel.linker import Linker
 
 EXAMPLE = """
 python -m mmel.evaluate --model runs/sample-0 --dataset sample --split test
 python -m mmel.evaluate --model runs/aida-0 --dataset aida --root DATA/aida --split testa --json testa.json
 python -m mmel.evaluate --model runs/faces --dataset movies --root DATA/movies --split val --report val.html
+python -m mmel.evaluate --model runs/films --dataset movies --root DATA/movies --split val --from-text
 """
 
 
@@ -33,12 +37,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="write the scores as JSON (alone: to stdout)"
     )
+    parser.add_argument(
+        "--from-text",
+        action="store_true",
+        help="also find the mentions in raw texts and whole pictures, and score finding, linking, and both",
+    )
     parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page that shows every link")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the linked documents as JSON lines")
     values = parser.parse_args(argv)
     from mmel.datasets import open_dataset
     from mmel.datasets.knowledge import dataset_kb
-    from mmel.errors import SkipReport
+    from mmel.errors import ConfigError, SkipReport
     from mmel.evaluation.protocol import Protocol, evaluate
     from mmel.formats.jsonl import write_linked
     from mmel.kb import KnowledgeBase
@@ -47,16 +56,24 @@ def main(argv: list[str]) -> int:
 
     dataset, skips = open_dataset(values.dataset, values.root), SkipReport()
     kb = dataset_kb(dataset) if values.kb is None else KnowledgeBase.open(values.kb)
+    if values.from_text and dataset.candidate_protocol != "kb":
+        raise ConfigError(
+            f"--from-text: the mentions of '{dataset.name}' bring their candidates ({dataset.candidate_protocol}), and "
+            "one that is found has none. Remedy: take a dataset whose candidates are the names of its knowledge base"
+        )
     # Candidates of the dataset's own come with their titles and links: any base that has them serves.
     check = dataset.candidate_protocol == "kb"
     pictures = dataset.pictures if RunFolder(values.model).visual.is_dir() else None
     linker = Linker.from_pretrained(values.model, kb, check_kb=check, pictures=pictures)
     documents = list(dataset.documents(values.split, skips))
     started = time.perf_counter()
-    linked = list(_watched(linker, documents, pictures))
+    linked = list(_watched(linker, documents, len(documents), pictures))
     seconds = time.perf_counter() - started
     protocol = Protocol(candidates=dataset.candidate_protocol, missing_images=linker.missing_images)
     result = evaluate(linked, dataset=dataset.name, split=values.split, protocol=protocol, seconds=seconds)
+    notes = list(_notes(linker))
+    if values.from_text:
+        result = replace(result, end_to_end=_from_text(linker, linked, dataset, pictures))
     if values.out:
         write_linked(values.out, linked)
     if values.report:
@@ -70,21 +87,40 @@ def main(argv: list[str]) -> int:
         if values.json:
             result.save(values.json)
         print(result.table())
-    if linker.coupler:
-        told = ", ".join(f"{count:,} {reason}" for reason, count in linker.coupler.counts.items())
-        print(f"{linker.coupler.coupled:,} documents coupled{'; ' * bool(told)}{told}", file=sys.stderr)
-    if linker.visual:
-        for reason, count in linker.visual.faceless.items():
-            print(f"{count:,} x {reason}", file=sys.stderr)
+    for note in notes:
+        print(note, file=sys.stderr)
     skips.update(linker.skips)
     skips.print()
     return skips.exit_code
 
 
-def _watched(linker: Linker, documents: list[Document], pictures: Path | None) -> Iterator[LinkedDocument]:
+def _watched(
+    linker: Linker, documents: Iterable[Document], total: int, pictures: Path | None
+) -> Iterator[LinkedDocument]:
     from mmel.progress import progress
 
-    return progress(linker.link(documents, pictures), "linking", len(documents), "document")
+    return progress(linker.link(documents, pictures), "linking", total, "document")
+
+
+def _from_text(linker: Linker, given: list[LinkedDocument], dataset: Dataset, pictures: Path | None) -> EndToEnd:
+    """Find and link the mentions of the same documents without their gold."""
+    from mmel.evaluation.spans import evaluate_ends, without_gold
+
+    raw = [without_gold(one.document) for one in given]
+    started = time.perf_counter()
+    found = list(_watched(linker, linker.annotate(raw, pictures), len(raw), pictures))
+    seconds = time.perf_counter() - started
+    return evaluate_ends(given, found, distant=dataset.card.distant, seconds=seconds)
+
+
+def _notes(linker: Linker) -> Iterator[str]:
+    """What became of documents and pictures so far."""
+    if linker.coupler:
+        told = ", ".join(f"{count:,} {reason}" for reason, count in linker.coupler.counts.items())
+        yield f"{linker.coupler.coupled:,} documents coupled{'; ' * bool(told)}{told}"
+    if linker.visual:
+        for reason, count in linker.visual.faceless.items():
+            yield f"{count:,} x {reason}"
 
 
 if __name__ == "__main__":

@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mmel.datasets.movies import Movies
+from mmel.detection import Span
+from mmel.document import Document
 from mmel.errors import ConfigError, InputError
 from mmel.evaluate import main
 from mmel.formats.jsonl import read_documents, read_linked
+from mmel.linker import Linker
 
 
 @pytest.fixture
@@ -124,3 +130,67 @@ def test_a_report_shows_every_link_of_the_texts(arguments: list[str], films: Pat
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     links = [link for one in read_linked(tmp_path / "linked.jsonl") for link in one.text_links]
     assert page.count('<a class="m ') == len(links) and "movies val: 20 documents" in page
+
+
+class Told:
+    """Finds the gold mentions of texts it is told, but the first of each, and the first word of the text."""
+
+    id = "told"
+
+    def __init__(self, documents: Sequence[Document]) -> None:
+        self._spans = {one.text: [Span(m.start, m.end, 0.9) for m in one.text_mentions][1:] for one in documents}
+
+    def detect(self, texts: Sequence[str]) -> list[list[Span]]:
+        return [[Span(0, 1, 0.5), *self._spans[text]] for text in texts]
+
+
+def give_detector(monkeypatch: pytest.MonkeyPatch, detector: Told | None) -> None:
+    """Every linker that is opened has this detector of names."""
+    opened = Linker.from_pretrained
+
+    def with_detector(*given: Any, **named: Any) -> Linker:
+        linker = opened(*given, **named)
+        linker.detector = detector
+        return linker
+
+    monkeypatch.setattr(Linker, "from_pretrained", with_detector)
+
+
+def test_mentions_are_found_and_linked_from_raw_texts(
+    arguments: list[str],
+    films: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    documents = list(read_documents(films / "documents.val.jsonl"))
+    give_detector(monkeypatch, Told(documents))
+    file = tmp_path / "scores.json"
+    assert main([*arguments, "--from-text", "--json", str(file)]) == 0
+    saved = json.loads(file.read_text())
+    ends = saved["end_to_end"]
+    assert set(ends) == {"match", "least_iou", "gold", "seconds", "documents_per_second", "text"}
+    assert ends["seconds"] > 0 and ends["gold"].startswith("distant")
+    gold = sum(len(one.text_mentions) for one in documents)
+    # Every document has a mention; the first word of one may be the second mention of none.
+    found = ends["text"]["detection"]
+    assert (found["gold"], found["found"], found["correct"]) == (gold, gold, gold - len(documents))
+    linking, both = ends["text"]["linking"]["in_kb"], ends["text"]["both"]["in_kb"]
+    assert linking["micro_recall"] == saved["text"]["micro_recall"] and linking["correct"] == saved["text"]["correct"]
+    assert both["gold"] == linking["gold"] and 0 < both["correct"] <= gold - len(documents)
+    assert ends["text"]["gold_mentions"]["difference"] == pytest.approx(both["micro_recall"] - linking["micro_recall"])
+    printed = capsys.readouterr().out
+    for part in ("text detection", "text linking (D2KB), in KB", "text both (A2KB), with NIL", "lower bounds"):
+        assert part in printed
+
+
+def test_finding_mentions_needs_a_detector(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    give_detector(monkeypatch, None)
+    with pytest.raises(InputError, match="has a text without mentions, and the run cannot find them"):
+        main([*arguments, "--from-text"])
+
+
+def test_a_found_mention_has_no_candidates_of_a_dataset(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Movies, "candidate_protocol", "kilt")
+    with pytest.raises(ConfigError, match="--from-text: the mentions of 'movies' bring their candidates .kilt."):
+        main([*arguments, "--from-text"])
