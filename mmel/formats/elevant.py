@@ -63,7 +63,27 @@ def write_linked_articles(
     Labels are `extra["labels"]` where the document has them, else its labelled mentions. A link to NIL is a
     mention without an id. ELEVANT passes over the `score` of each mention.
     """
-    return write_records(path, (_linked_record(each, index, linker, titles or {}) for index, each in enumerate(linked)))
+    return write_records(path, (linked_article(each, index, linker, titles) for index, each in enumerate(linked)))
+
+
+def linked_article(
+    linked: LinkedDocument, index: int, linker: str = "mmel", titles: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The JSON object of a linked article; see `write_linked_articles`. `index` is its place in the file."""
+    document = linked.document
+    if len(document.text_mentions) != len(linked.text_links):
+        raise InputError(
+            f"document '{document.id}': {len(document.text_mentions)} text mentions and {len(linked.text_links)} links",
+            remedy="give one link a mention, in mention order",
+        )
+    record = _article(document, index)
+    record["entity_mentions"] = [
+        _mention_record(mention, link, linker)
+        for mention, link in zip(document.text_mentions, linked.text_links, strict=True)
+    ]
+    if "labels" not in document.extra:
+        record["labels"] = _labels(document, titles or {})
+    return _with_extra(record, document, _ARTICLE_KEYS | {"entity_mentions"})
 
 
 def _benchmark(record: dict[str, Any], place: Place) -> Document:
@@ -177,23 +197,6 @@ def _label_record(mention: TextMention, number: int, titles: Mapping[str, str]) 
         "type": "OTHER",
         **(mention.extra or {}),
     }
-
-
-def _linked_record(linked: LinkedDocument, index: int, linker: str, titles: Mapping[str, str]) -> dict[str, Any]:
-    document = linked.document
-    if len(document.text_mentions) != len(linked.text_links):
-        raise InputError(
-            f"document '{document.id}': {len(document.text_mentions)} text mentions and {len(linked.text_links)} links",
-            remedy="give one link a mention, in mention order",
-        )
-    record = _article(document, index)
-    record["entity_mentions"] = [
-        _mention_record(mention, link, linker)
-        for mention, link in zip(document.text_mentions, linked.text_links, strict=True)
-    ]
-    if "labels" not in document.extra:
-        record["labels"] = _labels(document, titles)
-    return _with_extra(record, document, _ARTICLE_KEYS | {"entity_mentions"})
 
 
 def _mention_record(mention: TextMention, link: Link, linker: str) -> dict[str, Any]:

@@ -6,13 +6,16 @@ count Unicode code points, end-exclusive. Reading needs rdflib (`pip install 'mm
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
-from mmel.document import NIL, Document, TextMention
+from mmel.document import NIL, Document, LinkedDocument, TextMention
 from mmel.errors import InputError, MissingDependencyError, SkipReport
 from mmel.files import atomic_write, read_text
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 DOCUMENT_BASE = "http://mmel.invalid/documents/"
 """What stands before a document's id in its uri, where the caller names nothing else."""
+ENTITY_BASE = "http://mmel.invalid/entities/"
+"""What stands before an entity's id in its uri, where nobody knows of which encyclopaedia the ids are."""
 WIKIPEDIA = "http://en.wikipedia.org/wiki/"
 ENTITY_BASES = (
     WIKIPEDIA,
@@ -29,13 +34,14 @@ ENTITY_BASES = (
     "http://dbpedia.org/resource/",
     "http://www.wikidata.org/entity/",
     "https://www.wikidata.org/wiki/",
+    ENTITY_BASE,
 )
 """Beginnings of entity uris that reading cuts off; any other uri is kept whole as the entity's id."""
 NOT_IN_WIKI = "http://aksw.org/notInWiki"
 _NIF = "http://persistence.uni-leipzig.org/nlp2rdf/ontologies/nif-core#"
 _ITSRDF = "http://www.w3.org/2005/11/its/rdf#"
 _DCTERMS = "http://purl.org/dc/terms/"
-_PREFIXES = f"""@prefix nif: <{_NIF}> .
+PREFIXES = f"""@prefix nif: <{_NIF}> .
 @prefix itsrdf: <{_ITSRDF}> .
 @prefix dcterms: <{_DCTERMS}> .
 @prefix xsd: <http://www.w3.org/2001/XMLSchema#> .
@@ -96,7 +102,7 @@ def write_nif(
     """Write documents as Turtle, whole or not at all; the number written. See `format_nif`."""
     count = 0
     with atomic_write(path, "wb") as stream:
-        stream.write(_PREFIXES.encode())
+        stream.write(PREFIXES.encode())
         for document in documents:
             stream.write(_document_turtle(document, document_base, entity_base).encode("utf-8"))
             count += 1
@@ -110,7 +116,29 @@ def format_nif(documents: Iterable[Document], document_base: str = DOCUMENT_BASE
     `http://aksw.org/notInWiki/SURFACE`. Titles are `dcterms:title`. Pictures, candidates and extra keys have no
     place in NIF and are left out. Raises InputError where two mentions share a span, which NIF cannot say.
     """
-    return _PREFIXES + "".join(_document_turtle(document, document_base, entity_base) for document in documents)
+    return PREFIXES + "".join(_document_turtle(document, document_base, entity_base) for document in documents)
+
+
+def linked_turtle(linked: LinkedDocument, document_base: str = DOCUMENT_BASE, entity_base: str = ENTITY_BASE) -> str:
+    """The Turtle of a linked document, to stand behind `PREFIXES`: each name with its link and `itsrdf:taConfidence`.
+
+    As `format_nif`, of the links and not of the gold; names have no reference where texts were not linked. Raises
+    InputError where links do not match the mentions one to one, and where a score is not finite.
+    """
+    document, links = linked.document, linked.text_links
+    if links and len(links) != len(document.text_mentions):
+        raise InputError(
+            f"document '{document.id}': {len(document.text_mentions)} text mentions and {len(links)} links",
+            remedy="give one link a mention, in mention order",
+        )
+    answers: list[str | None] = [link.entity for link in links] or [None] * len(document.text_mentions)
+    mentions = tuple(
+        replace(mention, entity=entity) for mention, entity in zip(document.text_mentions, answers, strict=True)
+    )
+    scores = [link.score for link in links]
+    if not all(map(math.isfinite, scores)):
+        raise InputError(f"document '{document.id}' has a link whose score is no finite number", field="score")
+    return _document_turtle(replace(document, text_mentions=mentions), document_base, entity_base, scores)
 
 
 def entity_uri(entity: str, base: str = WIKIPEDIA) -> str:
@@ -214,7 +242,7 @@ def _offset(graph: Graph, phrase: Node, name: str, group: int, file: str | Path 
     return int(text)
 
 
-def _document_turtle(document: Document, document_base: str, entity_base: str) -> str:
+def _document_turtle(document: Document, document_base: str, entity_base: str, confidence: Sequence[float] = ()) -> str:
     uri = document_base + quote(document.id, safe=_SAFE)
     context = f"<{uri}#char=0,{len(document.text)}>"
     lines = [
@@ -225,7 +253,7 @@ def _document_turtle(document: Document, document_base: str, entity_base: str) -
         ".",
     ]
     seen: set[tuple[int, int]] = set()
-    for mention in document.text_mentions:
+    for mention, score in zip_longest(document.text_mentions, confidence):
         span = mention.start, mention.end
         if span in seen:
             raise InputError(
@@ -240,6 +268,7 @@ def _document_turtle(document: Document, document_base: str, entity_base: str) -
             f"    nif:referenceContext {context} ;",
             f"    nif:anchorOf {_literal(mention.text, document)} ;",
             *([f"    itsrdf:taIdentRef <{_reference(mention, entity_base)}> ;"] if mention.entity is not None else []),
+            *([f'    itsrdf:taConfidence "{float(score)!r}"^^xsd:double ;'] if score is not None else []),
             *_range(*span),
             ".",
         ]

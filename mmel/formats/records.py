@@ -158,18 +158,22 @@ def write_records(path: str | Path, records: Iterable[dict[str, Any]]) -> int:
     count = 0
     with atomic_write(path, "wb") as stream:
         for record in records:
-            try:
-                line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8")
-            except (TypeError, ValueError) as error:
-                name = record.get("id", record.get("doc_id", count))
-                raise InputError(
-                    f"record {name!r} has a value without a JSON form: {error}",
-                    file=path,
-                    remedy="numbers must be finite, texts whole Unicode, values plain",
-                ) from error
-            stream.write(line + b"\n")
+            stream.write(record_line(record, path, count))
             count += 1
     return count
+
+
+def record_line(record: dict[str, Any], path: str | Path, number: int = 0) -> bytes:
+    """The line of one record; InputError as `write_records` has it, `number` naming a record without an id."""
+    try:
+        return json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
+    except (TypeError, ValueError) as error:
+        name = record.get("id", record.get("doc_id", number))
+        raise InputError(
+            f"record {name!r} has a value without a JSON form: {error}",
+            file=path,
+            remedy="numbers must be finite, texts whole Unicode, values plain",
+        ) from error
 
 
 def others(record: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
