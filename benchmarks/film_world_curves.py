@@ -126,7 +126,7 @@ def measure(folder: Path, world: World, seed: int, size: Size, overrides: Sequen
     build(made.entities, folder / "kb", name="films", date="2020-02-02")
     train_linker(training(folder, seed, size, overrides), restart=False, say=lambda _: None)
     linker, dataset = Linker.from_pretrained(folder / "run"), open_dataset("movies", folder / "films")
-    counts = count(list(linker.link(dataset.documents("test"), dataset.pictures)))
+    counts = count(list(linker.link(dataset.documents("test"), dataset.pictures, nil=False)))
     linker.kb.close()
     write_json(path, counts)
     return counts

@@ -124,11 +124,17 @@ class ScoredCandidate:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The decision for one mention: an entity id or `NIL`, its confidence, and the ranked candidates."""
+    """The decision for one mention: an entity id or `NIL`, its score, and the ranked candidates.
+
+    Where NIL was to be decided, `score` is the calibrated probability that the decision is right; else that of the
+    best candidate among the candidates. `confidence` is the calibrated probability that the best candidate is right,
+    whatever was decided; None where the run has learned none.
+    """
 
     entity: str
     score: float
     candidates: tuple[ScoredCandidate, ...] = ()
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def _watched(
 ) -> Iterator[LinkedDocument]:
     from mmel.progress import progress
 
-    return progress(linker.link(documents, pictures), "linking", total, "document")
+    return progress(linker.link(documents, pictures, nil=False), "linking", total, "document")
 
 
 def _from_text(linker: Linker, given: list[LinkedDocument], dataset: Dataset, pictures: Path | None) -> EndToEnd:

@@ -6,23 +6,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, repeat
 from pathlib import Path
 
+import numpy as np
+
+from mmel.confidence import Confidence
 from mmel.config import Config, DetectionConfig
 from mmel.coupling.coupler import Coupler, Sides, listen
 from mmel.detection import Annotator, TextDetector
-from mmel.document import Document, Link, LinkedDocument
+from mmel.document import Document, LinkedDocument
 from mmel.errors import InputError, SkipReport
 from mmel.kb import KnowledgeBase
 from mmel.parallel import made_ahead
 from mmel.text.linker import TextLinker
 from mmel.text.prepare import TextInputs
 from mmel.training.run import RunFolder
-from mmel.vision.linker import VisualLinker
+from mmel.vision.linker import VisualLinker, mention_regions
+from mmel.vision.tasks import Ranking
 
 
 class Linker:
     """Links the mentions of documents, textual and visual, to entities of one knowledge base.
 
-    A side that was not trained is None, and its mentions get no links; without a coupler each side decides alone.
+    A side that was not trained is None, and its mentions get no links; without a coupler each side decides alone;
+    without a confidence every mention that has candidates is linked to the best of them.
 
     Attributes:
         detector: finds mentions in texts that bring none; None where the run has no mention detection.
@@ -40,8 +45,9 @@ class Linker:
         coupler: Coupler | None = None,
         detector: TextDetector | None = None,
         detection: DetectionConfig | None = None,
+        confidence: Confidence | None = None,
     ) -> None:
-        self.kb, self.text, self.visual, self.coupler = kb, text, visual, coupler
+        self.kb, self.text, self.visual, self.coupler, self.confidence = kb, text, visual, coupler, confidence
         self.detector, self.detection = detector, detection or DetectionConfig()
         self._unread = SkipReport()
 
@@ -76,7 +82,8 @@ class Linker:
         text = TextLinker.from_run(run, config, kb) if run.model_file.is_file() else None
         visual = VisualLinker.from_run(run.visual, config, kb, pictures) if run.visual.is_dir() else None
         coupler = Coupler.load(run.coupling_file, config.coupling, kb) if run.coupling_file.is_file() else None
-        return cls(kb, text, visual, coupler, detection=config.detection)
+        confidence = Confidence.load(run.confidence_file) if run.confidence_file.is_file() else None
+        return cls(kb, text, visual, coupler, detection=config.detection, confidence=confidence)
 
     @property
     def skips(self) -> SkipReport:
@@ -129,7 +136,11 @@ class Linker:
         return self.detector
 
     def link(
-        self, documents: Iterable[Document], pictures: Path | None = None, documents_per_batch: int = 64
+        self,
+        documents: Iterable[Document],
+        pictures: Path | None = None,
+        documents_per_batch: int = 64,
+        nil: bool = True,
     ) -> Iterator[LinkedDocument]:
         """Yield the documents in order, each with one link per mention.
 
@@ -137,27 +148,42 @@ class Linker:
 
         Args:
             pictures: folder that the images of visual mentions are relative to.
+            nil: decide between entity and NIL where the run has learned it (`Linker.confidence`), with the calibrated
+                probability that the decision is right as the link's score. Without it every mention that has candidates
+                is linked to the best of them, as the protocol "NIL ignored" has it.
         """
         stream = iter(documents)
         batches = iter(lambda: list(islice(stream, documents_per_batch)), [])
         for batch, inputs in made_ahead(self._prepare, batches, self.kb.close):
-            yield from self.link_prepared(batch, inputs, pictures)
+            yield from self.link_prepared(batch, inputs, pictures, nil)
 
     def _prepare(self, documents: Sequence[Document]) -> tuple[Sequence[Document], TextInputs | None]:
         return documents, self.text.preparer(documents) if self.text else None
 
     def link_prepared(
-        self, documents: Sequence[Document], inputs: TextInputs | None, pictures: Path | None = None
+        self,
+        documents: Sequence[Document],
+        inputs: TextInputs | None,
+        pictures: Path | None = None,
+        nil: bool = True,
     ) -> Iterator[LinkedDocument]:
-        """Links of documents whose texts the text linker's preparer has made `inputs` of."""
+        """Links of documents whose texts the text linker's preparer has made `inputs` of; `nil` as for `link`."""
+        linked, ranking = self.best(documents, inputs, pictures)
+        if self.confidence is not None:
+            yield from self.confidence.judge(linked, inputs, ranking, self.kb, nil)
+        else:
+            yield from linked
+
+    def best(
+        self, documents: Sequence[Document], inputs: TextInputs | None, pictures: Path | None = None
+    ) -> tuple[list[LinkedDocument], Ranking | None]:
+        """Links to the best candidates, as `link_prepared`, and the ranking of all visual mentions behind them."""
         if self.coupler is not None and self.text and self.visual and inputs is not None:
             sides = self.listen(documents, inputs, pictures)
-            text: Iterable[tuple[Link, ...]] = self.text.links(inputs, sides.scores)
-            alone = list(self._alone(documents, text, self.visual.links_of(documents, sides.ranking)))
-            yield from self.coupler.link(sides, alone, self.visual.config.candidates)
-            return
-        text = self.text.links(inputs) if self.text and inputs is not None else repeat(())
-        yield from self._alone(documents, text, self.visual.links(documents, pictures) if self.visual else repeat(()))
+            alone = self._alone(documents, inputs, sides.scores, sides.ranking)
+            return self.coupler.link(sides, alone, self.visual.config.candidates), sides.ranking
+        ranking = self.visual.rank(mention_regions(documents, pictures)) if self.visual else None
+        return self._alone(documents, inputs, None, ranking), ranking
 
     def listen(self, documents: Sequence[Document], inputs: TextInputs, pictures: Path | None) -> Sides:
         """What both sides say of documents, each alone; both must be there, and the coupling's settings."""
@@ -168,9 +194,12 @@ class Linker:
     def _alone(
         self,
         documents: Sequence[Document],
-        text: Iterable[tuple[Link, ...]],
-        visual: Iterable[tuple[Link, ...]],
-    ) -> Iterator[LinkedDocument]:
+        inputs: TextInputs | None,
+        scores: np.ndarray | None,
+        ranking: Ranking | None,
+    ) -> list[LinkedDocument]:
+        """Each modality's own links; a side that is not there gives none."""
+        text = self.text.links(inputs, scores) if self.text and inputs is not None else repeat(())
+        visual = self.visual.links_of(documents, ranking) if self.visual and ranking is not None else repeat(())
         meta = {"kb": self.kb.meta.content_hash[:12]}
-        for document, text_links, visual_links in zip(documents, text, visual, strict=False):
-            yield LinkedDocument(document, text_links, visual_links, meta)
+        return [LinkedDocument(*each, meta) for each in zip(documents, text, visual, strict=False)]

@@ -77,6 +77,7 @@ class RunFolder:
         self.visual = self.path / "visual"
         self.coupling_file = self.path / "coupling.json"
         self.detection_file = self.path / "detection.json"
+        self.confidence_file = self.path / "confidence.json"
 
     @property
     def trained(self) -> bool:

@@ -192,7 +192,7 @@ def _metrics(
     results = {}
     for split, documents in dev.items():
         protocol = Protocol(candidates=dataset.candidate_protocol)
-        linked = linker.link_prepared(documents, inputs.get(split), pictures)
+        linked = linker.link_prepared(documents, inputs.get(split), pictures, nil=False)
         results[split] = evaluate(linked, dataset=dataset.name, split=split, protocol=protocol).to_dict()
         if split in inputs:
             results[split]["candidate_recall_steps"] = inputs[split].recall

@@ -123,18 +123,14 @@ class VisualLinker:
         state = {"kb_hash": self.kb.meta.content_hash, "temperature": self.temperature, "weight": self.weight}
         write_json(folder / _FILE, state)
 
-    def links(self, documents: Sequence[Document], pictures: Path | None) -> Iterator[tuple[Link, ...]]:
+    def links_of(self, documents: Sequence[Document], ranking: Ranking) -> Iterator[tuple[Link, ...]]:
         """One link a visual mention for each document; candidates are ranked, their scores probabilities.
 
         A mention without a vector links to NIL, has no candidates, and is counted in `skips`.
 
-        Raises:
-            ConfigError: `pictures`, the folder that images are relative to, is needed and not given.
+        Args:
+            ranking: of the visual mentions of the documents, from `rank`.
         """
-        yield from self.links_of(documents, self.rank(mention_regions(documents, pictures)))
-
-    def links_of(self, documents: Sequence[Document], ranking: Ranking) -> Iterator[tuple[Link, ...]]:
-        """`links`, of mentions that are ranked already."""
         links = ranked_links(
             ranking.entities, ranking.scores, self.kb, temperature=self.temperature, most=self.config.candidates
         )
