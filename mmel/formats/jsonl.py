@@ -51,7 +51,7 @@ def read_documents(path: str | Path, check: bool = True, skips: SkipReport | Non
     """
 
     def parse(record: dict[str, Any], place: Place) -> Document:
-        document = _document(record, place)
+        document = parse_document(record, place)
         if check:
             document.check_spans(str(place.file), place.line)
         return document
@@ -220,7 +220,8 @@ def _scored_record(candidate: ScoredCandidate) -> dict[str, Any]:
     return record | {"columns": dict(candidate.columns)} if candidate.columns else record
 
 
-def _document(record: dict[str, Any], place: Place) -> Document:
+def parse_document(record: dict[str, Any], place: Place) -> Document:
+    """The document of a JSON object, its spans unchecked; InputError with the place and field of a fault."""
     return Document(
         id=place.identifier(record, "id"),
         text=place.text(record, "text"),

@@ -87,7 +87,7 @@ def read_records(
             continue
         place = Place(path, line, remedy)
         try:
-            record = parse(_object(content, place), place)
+            record = parse(parse_object(content, place), place)
         except InputError as error:
             if skips is None:
                 raise
@@ -133,7 +133,8 @@ def _no_constant(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
-def _object(content: str, place: Place) -> dict[str, Any]:
+def parse_object(content: str, place: Place) -> dict[str, Any]:
+    """The JSON object that `content` is; InputError with the place where it is none."""
     try:
         record = _DECODER.decode(content)
     except json.JSONDecodeError as error:

@@ -1,0 +1,44 @@
+"""How much one request may ask for, and how many may wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from mmel.errors import ConfigError
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Each is at least 1.
+
+    Attributes:
+        characters: of a text. title: of a title. mentions: textual ones of a document that brings its own.
+        pictures: of a request. picture_bytes: of each. pixels: of each, width times height.
+        request_bytes: of the whole body.
+        seconds: for reading a request, and again for answering it.
+        queue: requests that are read, linked or waiting at a time.
+        batch: documents linked together at most.
+    """
+
+    characters: int = 50_000
+    title: int = 1_000
+    mentions: int = 2_000
+    pictures: int = 12
+    picture_bytes: int = 12 * MIB
+    pixels: int = 25_000_000
+    request_bytes: int = 48 * MIB
+    seconds: float = 60
+    queue: int = 128
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) >= 1:
+                raise ConfigError(f"limit {field.name} = {getattr(self, field.name)}: must be at least 1")
+
+    @property
+    def json_bytes(self) -> int:
+        """Of a body that is JSON: a character may take twelve bytes (two escapes), a mention some hundred."""
+        return min(self.request_bytes, 12 * (self.characters + self.title) + 512 * self.mentions + 64 * 1024)
