@@ -43,8 +43,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_wheel_carries_what_is_read_at_run_time(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
+        entry_points = archive.read(f"mmel-{__version__}.dist-info/entry_points.txt").decode()
     assert {f"mmel/_resources/data/cards/{name}.yaml" for name in dataset_names()} <= names
     assert "mmel/py.typed" in names
+    assert "[spacy_factories]\nmmel = mmel.spacy_component:make_linker\n" in entry_points
     modules = {str(path.relative_to(ROOT).as_posix()) for path in (ROOT / "mmel").rglob("*.py")}
     assert modules <= names
     settings = {str(path.relative_to(ROOT).as_posix()) for path in (ROOT / "mmel").rglob("*.yaml")}

@@ -91,6 +91,11 @@ def read_linked(path: str | Path, skips: SkipReport | None = None) -> Iterator[L
     return read_records(path, _linked, _LINKED_FORM, skips)
 
 
+def parse_linked(record: dict[str, Any]) -> LinkedDocument:
+    """The linked document of one JSON object that `linked_record` made."""
+    return _linked(record, Place("linked document", 0, _LINKED_FORM))
+
+
 def document_record(document: Document) -> dict[str, Any]:
     """The JSON object of a document."""
     record: dict[str, Any] = {"id": document.id}
