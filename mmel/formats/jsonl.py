@@ -49,12 +49,19 @@ def read_documents(path: str | Path, check: bool = True, skips: SkipReport | Non
     `check` compares every text mention with its span. Raises InputError naming file, line and field at the
     first bad record; with `skips` a bad record is counted and the rest goes on.
     """
+    return (document for _, document in read_placed_documents(path, check, skips))
 
-    def parse(record: dict[str, Any], place: Place) -> Document:
+
+def read_placed_documents(
+    path: str | Path, check: bool = True, skips: SkipReport | None = None
+) -> Iterator[tuple[Place, Document]]:
+    """As `read_documents`, each document with the place where it stands."""
+
+    def parse(record: dict[str, Any], place: Place) -> tuple[Place, Document]:
         document = parse_document(record, place)
         if check:
             document.check_spans(str(place.file), place.line)
-        return document
+        return place, document
 
     return read_records(path, parse, _DOCUMENT_FORM, skips)
 

@@ -1,0 +1,102 @@
+"""`python -m mmel.score INPUT --model RUN --out LINKED.jsonl`: link the names and faces of your own documents."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmel.cli import Parser, run
+
+if TYPE_CHECKING:
+    from mmel.linker import Linker
+
+EXAMPLE = """
+python -m mmel.score review.txt --model runs/films --out linked.jsonl
+python -m mmel.score reviews/ --model runs/films --out linked.jsonl --report linked.html
+python -m mmel.score documents.jsonl --model runs/films --out linked.jsonl --resume
+"""
+DESCRIPTION = """\
+Find the names in texts and the faces in their pictures, and link them to the knowledge base of a trained model.
+
+INPUT is a .txt or .md file; a folder with one text and its pictures; a folder of such folders, or of texts whose
+pictures begin with the name of their text; or documents as .jsonl, with or without mentions."""
+
+
+def main(argv: list[str]) -> int:
+    """Link the documents of an input; returns the exit code, 1 where something was passed over."""
+    values = _parser().parse_args(argv)
+    from mmel.scoring.inputs import InputSettings, RawInput
+    from mmel.scoring.partial import PartialOutput
+    from mmel.scoring.stream import ScoreSettings, score
+
+    settings = ScoreSettings(values.batch, values.top_k)
+    raw = RawInput(values.input, InputSettings(values.pictures, values.allow_download, values.max_characters))
+    linker = _linker(values)
+    with PartialOutput(values.out, _about(values, linker), resume=values.resume, restart=values.restart) as output:
+        summary = score(linker, raw, output, settings)
+    if values.json:
+        print(json.dumps({"out": str(values.out), **summary.to_dict()}, indent=2, ensure_ascii=False))
+    print(f"{summary.line()}: {values.out}", file=sys.stderr)
+    for note in summary.notes:
+        print(note, file=sys.stderr)
+    summary.skips.print()
+    return summary.skips.exit_code
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m mmel.score", description=DESCRIPTION, example=EXAMPLE)
+    parser.add_argument("input", type=Path, metavar="INPUT", help="a text, a folder, or documents")
+    parser.add_argument("--model", required=True, type=Path, metavar="RUN", help="run folder of python -m mmel.train")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="linked documents, as JSON lines")
+    parser.add_argument("--kb", type=Path, metavar="KB", help="another copy of the model's knowledge base")
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="folder that all pictures must be in, and that those of .jsonl are relative to; else INPUT's own",
+    )
+    parser.add_argument("--top-k", type=int, default=5, metavar="N", help="candidates kept of each mention (5)")
+    parser.add_argument("--batch", type=int, default=64, metavar="N", help="documents linked together (64)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processor threads; else one a core")
+    parser.add_argument(
+        "--max-characters", type=int, default=200_000, metavar="N", help="refuse longer documents (200000)"
+    )
+    parser.add_argument("--allow-download", action="store_true", help="fetch pictures that are named by a URL")
+    parser.add_argument("--resume", action="store_true", help="go on with what a killed command left")
+    parser.add_argument("--restart", action="store_true", help="drop what a killed command left")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON to stdout")
+    return parser
+
+
+def _linker(values: Any) -> Linker:
+    import torch
+
+    from mmel.errors import ConfigError
+    from mmel.kb import KnowledgeBase
+    from mmel.linker import Linker
+
+    if values.workers is not None:
+        if values.workers < 1:
+            raise ConfigError(f"--workers {values.workers}: must be at least 1")
+        torch.set_num_threads(values.workers)
+    return Linker.from_pretrained(values.model, None if values.kb is None else KnowledgeBase.open(values.kb))
+
+
+def _about(values: Any, linker: Linker) -> dict[str, Any]:
+    """What the output depends on besides the documents, by the name that an error gives it."""
+    from mmel import __version__
+    from mmel.training.run import RunFolder
+
+    return {
+        "mmel": __version__,
+        "model": RunFolder(values.model).digest()[:16],
+        "knowledge base": linker.kb.meta.content_hash[:16],
+        "--top-k": values.top_k,
+        "--batch": values.batch,
+    }
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,114 @@
+"""Markdown as a reader sees it: its text without markup, and the pictures that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from mmel.scoring.download import is_url
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+_BLOCK_ENDS = {
+    "paragraph_close": "\n\n",
+    "heading_close": "\n\n",
+    "tr_close": "\n",
+    "table_close": "\n\n",
+    "th_close": "\t",
+    "td_close": "\t",
+}
+_BREAKS = {"softbreak": "\n", "hardbreak": "\n"}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`text` without markup, the first heading as `title` ("" for none), `images` as written, each once."""
+
+    text: str
+    title: str
+    images: tuple[str, ...]
+
+
+def read_markdown(source: str) -> Page:
+    """The text, title and pictures of a CommonMark text with tables.
+
+    Names stand in the text as they are seen: without emphasis, links and tags, character references resolved. What
+    stands in the place of a picture (its alternative text) is no part of the text. `images` are percent-decoded where
+    they are no URLs.
+    """
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark").enable("table")
+    parser.validateLink = lambda _: True  # a `file:` or `data:` picture is to be refused by its name, not kept as text
+    text: list[str] = []
+    images: list[str] = []
+    title = ""
+    tokens = parser.parse(source)
+    for number, token in enumerate(tokens):
+        if token.type == "inline":
+            written = _inline(token.children or (), images)
+            text.append(written)
+            if not title and tokens[number - 1].type == "heading_open":
+                title = " ".join(written.split())
+        elif token.type in ("fence", "code_block"):
+            text.append(f"{token.content.rstrip()}\n\n")
+        elif token.type == "html_block":
+            text.append(f"{_html(token.content, images).strip()}\n\n")
+        elif token.type in _BLOCK_ENDS:
+            # A paragraph of a tight list has no space below it.
+            text.append("\n" if token.hidden else _BLOCK_ENDS[token.type])
+        elif token.type.endswith("_list_close"):
+            text.append("\n")
+    return Page("".join(text).strip(), title, tuple(dict.fromkeys(images)))
+
+
+def _inline(tokens: Sequence[Token], images: list[str]) -> str:
+    parts = []
+    for token in tokens:
+        if token.type in ("text", "code_inline", "text_special"):
+            parts.append(token.content)
+        elif token.type in _BREAKS:
+            parts.append(_BREAKS[token.type])
+        elif token.type == "image":
+            images.append(_source(str(token.attrs["src"])))
+        elif token.type == "html_inline":
+            parts.append(_html(token.content, images))
+    return "".join(parts)
+
+
+def _html(source: str, images: list[str]) -> str:
+    """The text of a piece of HTML; its pictures are added to `images`."""
+    reader = _Html()
+    reader.feed(source)
+    reader.close()
+    images += map(_source, reader.images)
+    return "".join(reader.text)
+
+
+def _source(written: str) -> str:
+    return written if is_url(written) else unquote(written)
+
+
+class _Html(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.text: list[str] = []
+        self.images: list[str] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._hidden += tag in ("script", "style")
+        if tag == "br":
+            self.text.append("\n")
+        self.images += [value for name, value in attrs if tag == "img" and name == "src" and value]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden -= tag in ("script", "style") and self._hidden > 0
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.text.append(data)
