@@ -18,6 +18,7 @@ from mmel.errors import ConfigError, MmelError, did_you_mean
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("mmel.train", "train a linker; without an argument on the bundled film world"),
+    "score": ("mmel.score", "link the names and faces of your own texts and pictures"),
     "evaluate": ("mmel.evaluate", "score a trained linker on a dataset"),
     "serve": ("mmel.serve", "link texts and pictures over HTTP, with a page for people"),
     "kb": ("mmel.kb.__main__", "build a knowledge base, add to it, look into it"),

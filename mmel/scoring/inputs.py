@@ -17,7 +17,6 @@ from mmel.errors import InputError, SkipReport
 from mmel.formats.jsonl import read_placed_documents
 from mmel.scoring.decoding import MAX_CHARACTERS, check_length, read_any_text
 from mmel.scoring.download import download, is_url
-from mmel.scoring.markdown import read_markdown
 
 TEXTS, MARKDOWN, JSON_LINES = (".txt", ".text"), (".md", ".markdown"), (".jsonl", ".ndjson")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp")
@@ -51,9 +50,8 @@ class RawInput:
 
     A `.txt` or `.md` file is a document, its name the id. So is the text of a folder that holds no other, together with
     the pictures beside it; the folder's name is its id. Of several texts in a folder each is a document, with the
-    pictures whose names begin with its own. A folder of pictures alone is a document without text, unless it is below
-    one that has texts. `.jsonl` files hold documents with or without mentions; they are read where they are named
-    themselves.
+    pictures whose names begin with its own. Where there is no text at all, a folder of pictures is a document.
+    `.jsonl` files hold documents with or without mentions; they are read where they are named themselves.
 
     A picture outside the folder of pictures is refused, however it is named: links to it can stand in a text that came
     from someone else, and the linked documents and their report, which show what it holds, may go to others.
@@ -105,7 +103,7 @@ class RawInput:
     def _placed(self) -> Iterator[tuple[str, Document]]:
         """Each document with its place in the input, as errors name it."""
         if self.path.is_dir():
-            return self._folder(self.path, below_texts=False)
+            return self._folder(self.path, texts_only=self.count() > 0)
         if self.path.suffix.lower() in JSON_LINES:
             return self._json_lines()
         return self._tried(self.path, self.path.stem, ())
@@ -121,7 +119,7 @@ class RawInput:
                 continue
             yield f"line {place.line}", checked
 
-    def _folder(self, folder: Path, below_texts: bool) -> Iterator[tuple[str, Document]]:
+    def _folder(self, folder: Path, texts_only: bool) -> Iterator[tuple[str, Document]]:
         try:
             files, folders = _listed(folder)
         except InputError as error:
@@ -136,12 +134,12 @@ class RawInput:
             yield from self._tried(texts[0], self._id(folder), pictures)
         elif texts:
             yield from self._several(texts, pictures)
-        elif pictures and below_texts:
-            self.notes.add("folders hold pictures and no text", str(folder))
+        elif pictures and texts_only:
+            self.notes.add("folders hold pictures and no text; they are read where a text links to them", str(folder))
         elif pictures:
             yield from self._tried(None, self._id(folder), pictures)
         for each in folders:
-            yield from self._folder(each, below_texts or bool(texts))
+            yield from self._folder(each, texts_only)
 
     def _several(self, texts: Sequence[Path], pictures: Sequence[Path]) -> Iterator[tuple[str, Document]]:
         stems = {text.stem: text for text in texts}
@@ -169,6 +167,8 @@ class RawInput:
             self.notes.add(f"texts are not UTF-8 and were read as {guessed}", str(text))
         title, images = "", [self._relative(picture) for picture in pictures]
         if text is not None and text.suffix.lower() in MARKDOWN:
+            from mmel.scoring.markdown import read_markdown
+
             page = read_markdown(content)
             content, title = page.text, page.title
             linked = [_below(image, text.parent, self.pictures) for image in page.images]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from mmel.scoring.download import is_url
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
-if TYPE_CHECKING:
-    from markdown_it.token import Token
+from mmel.scoring.download import is_url
 
 _BLOCK_ENDS = {
     "paragraph_close": "\n\n",
@@ -21,6 +21,7 @@ _BLOCK_ENDS = {
     "th_close": "\t",
     "td_close": "\t",
 }
+_LINE_ENDS, _EMPTY_LINES = re.compile(r"[ \t]+$", re.MULTILINE), re.compile(r"\n{3,}")
 _BREAKS = {"softbreak": "\n", "hardbreak": "\n"}
 
 
@@ -40,14 +41,10 @@ def read_markdown(source: str) -> Page:
     stands in the place of a picture (its alternative text) is no part of the text. `images` are percent-decoded where
     they are no URLs.
     """
-    from markdown_it import MarkdownIt
-
-    parser = MarkdownIt("commonmark").enable("table")
-    parser.validateLink = lambda _: True  # a `file:` or `data:` picture is to be refused by its name, not kept as text
     text: list[str] = []
     images: list[str] = []
     title = ""
-    tokens = parser.parse(source)
+    tokens = _Parser("commonmark").enable("table").parse(source)
     for number, token in enumerate(tokens):
         if token.type == "inline":
             written = _inline(token.children or (), images)
@@ -63,7 +60,15 @@ def read_markdown(source: str) -> Page:
             text.append("\n" if token.hidden else _BLOCK_ENDS[token.type])
         elif token.type.endswith("_list_close"):
             text.append("\n")
-    return Page("".join(text).strip(), title, tuple(dict.fromkeys(images)))
+    return Page(
+        _EMPTY_LINES.sub("\n\n", _LINE_ENDS.sub("", "".join(text))).strip(), title, tuple(dict.fromkeys(images))
+    )
+
+
+class _Parser(MarkdownIt):
+    def validateLink(self, url: str) -> bool:
+        """A `file:` or `data:` picture is to be refused by its name, not kept as text."""
+        return True
 
 
 def _inline(tokens: Sequence[Token], images: list[str]) -> str:

@@ -215,12 +215,12 @@ class _Run:
         except InputError as error:
             first = error
         done: list[T] = []
-        failed = []
+        failed: list[tuple[str, InputError]] = []
         for document in documents:
             try:
                 done += step([document])
-            except InputError as error:
-                failed.append((document.id, error))
+            except InputError as problem:
+                failed.append((document.id, problem))
         if not done and not self.summary.documents:
             raise first  # of the linker more likely than of every document
         for id, error in failed:

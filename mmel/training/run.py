@@ -6,6 +6,7 @@ grows, `checkpoint.safetensors` holds the last epoch, `model.safetensors` and `m
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import shutil
@@ -18,7 +19,7 @@ from typing import Any
 from mmel import __version__
 from mmel.config import Config
 from mmel.errors import InputError
-from mmel.files import atomic_write
+from mmel.files import atomic_write, sha256_file
 from mmel.kb import KbMeta, KnowledgeBase
 
 _PACKAGES = (
@@ -87,6 +88,14 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         return self.metrics_file.is_file() and self.trained
+
+    def digest(self) -> str:
+        """Hex SHA-256 of what the linker of the run decides by: settings, weights, galleries; not where its base is."""
+        others = {self.checkpoint_file, self.steps_file, self.metrics_file, self.kb_file, self.path / "versions.json"}
+        total = hashlib.sha256()
+        for file in sorted(file for file in self.path.rglob("*") if file.is_file() and file not in others):
+            total.update(f"{file.relative_to(self.path).as_posix()} {sha256_file(file)}\n".encode())
+        return total.hexdigest()
 
     def check(self, config: Config) -> None:
         """Refuse a folder that was begun with other settings; by which path it is named does not matter."""
