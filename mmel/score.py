@@ -27,15 +27,26 @@ pictures begin with the name of their text; or documents as .jsonl, with or with
 def main(argv: list[str]) -> int:
     """Link the documents of an input; returns the exit code, 1 where something was passed over."""
     values = _parser().parse_args(argv)
+    from mmel.errors import ConfigError
+    from mmel.formats.linked import writer_for
     from mmel.scoring.inputs import InputSettings, RawInput
     from mmel.scoring.partial import PartialOutput
     from mmel.scoring.stream import ScoreSettings, score
 
-    settings = ScoreSettings(values.batch, values.top_k)
+    settings, writer = ScoreSettings(values.batch, values.top_k), writer_for(values.out, values.format)
     raw = RawInput(values.input, InputSettings(values.pictures, values.allow_download, values.max_characters))
+    report = _Report(values, raw.pictures) if values.report else None
     linker = _linker(values)
-    with PartialOutput(values.out, _about(values, linker), resume=values.resume, restart=values.restart) as output:
-        summary = score(linker, raw, output, settings)
+    about = _about(values, linker) | {"--format": writer.format}
+    with PartialOutput(values.out, about, head=writer.head, resume=values.resume, restart=values.restart) as output:
+        if report and output.progress.documents and writer.format != "jsonl":
+            raise ConfigError(
+                f"--report shows the documents that were linked before, and --format {writer.format} does not hold "
+                "them. Remedy: leave out --report, or give --restart"
+            )
+        summary = score(linker, raw, output, writer, settings, report.add if report else lambda _: None)
+    if report:
+        summary.notes = [*summary.notes, *report.write(linker)]
     if values.json:
         print(json.dumps({"out": str(values.out), **summary.to_dict()}, indent=2, ensure_ascii=False))
     print(f"{summary.line()}: {values.out}", file=sys.stderr)
@@ -50,12 +61,19 @@ def _parser() -> Parser:
     parser.add_argument("input", type=Path, metavar="INPUT", help="a text, a folder, or documents")
     parser.add_argument("--model", required=True, type=Path, metavar="RUN", help="run folder of python -m mmel.train")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="linked documents, as JSON lines")
+    parser.add_argument(
+        "--format", choices=("jsonl", "nif", "elevant"), metavar="FORMAT", help="of FILE, else by its name; see README"
+    )
+    parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page that shows the links")
     parser.add_argument("--kb", type=Path, metavar="KB", help="another copy of the model's knowledge base")
     parser.add_argument(
         "--pictures",
         type=Path,
         metavar="DIR",
         help="folder that all pictures must be in, and that those of .jsonl are relative to; else INPUT's own",
+    )
+    parser.add_argument(
+        "--kb-pictures", type=Path, metavar="DIR", help="folder of the entities' pictures; else that of the training"
     )
     parser.add_argument("--top-k", type=int, default=5, metavar="N", help="candidates kept of each mention (5)")
     parser.add_argument("--batch", type=int, default=64, metavar="N", help="documents linked together (64)")
@@ -68,6 +86,44 @@ def _parser() -> Parser:
     parser.add_argument("--restart", action="store_true", help="drop what a killed command left")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON to stdout")
     return parser
+
+
+class _Report:
+    """The page of what is scored, and the folders of its pictures."""
+
+    def __init__(self, values: Any, pictures: Path) -> None:
+        from mmel.report import DocumentReport
+
+        self._report, self._values, self._pictures = DocumentReport(), values, pictures
+        self.add = self._report.add
+
+    def write(self, linker: Linker) -> list[str]:
+        """Write the page; a note on what it cannot show, for what is linked does not depend on it."""
+        from mmel.errors import SkipReport
+        from mmel.report import kb_cards
+
+        skips = SkipReport()
+        cards = kb_cards(linker.kb, self._values.kb_pictures or _trained_on(self._values.model))
+        model, source = self._values.model.resolve().name, self._values.input.resolve().name
+        self._report.write(
+            self._values.report, cards, self._pictures, title=source, protocol=f"linked by {model}", skips=skips
+        )
+        return [f"{count:,} x {reason}: {skips.examples[reason][0]}" for reason, count in skips.counts.items()]
+
+
+def _trained_on(model: Path) -> Path | None:
+    """The folder of the entities' pictures when the model was trained; None where it is no longer there."""
+    from mmel.config import Config
+    from mmel.datasets import open_dataset
+    from mmel.errors import MmelError
+    from mmel.training.run import RunFolder
+
+    data = Config.load(RunFolder(model).config_file).data
+    try:
+        return open_dataset(data.dataset, data.root).pictures
+    except MmelError as error:
+        print(f"without the pictures of entities ({error}); --kb-pictures names their folder", file=sys.stderr)
+        return None
 
 
 def _linker(values: Any) -> Linker:

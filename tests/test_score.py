@@ -40,6 +40,20 @@ def test_documents_are_linked_as_the_linker_does(
         assert all(len(link.candidates) <= 2 for link in one.text_links)
 
 
+def test_a_report_shows_the_links(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "--report", str(tmp_path / "page.html")]) == 0
+    assert " x picture of the report cannot be read" in capsys.readouterr().err
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "documents.val.jsonl" in page and "linked by run" in page
+
+
+@pytest.mark.parametrize(("name", "begins"), [("linked.ttl", "@prefix"), ("x.linked_articles.jsonl", '{"id": 0')])
+def test_other_formats_go_by_the_name(arguments: list[str], tmp_path: Path, name: str, begins: str) -> None:
+    arguments[-1] = str(tmp_path / name)
+    assert main(arguments) == 0
+    assert (tmp_path / name).read_text().startswith(begins)
+
+
 def test_what_is_passed_over_sets_the_exit_code(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

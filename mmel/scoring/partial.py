@@ -10,10 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mmel.document import LinkedDocument
 from mmel.errors import InputError, MmelError
-from mmel.formats.jsonl import linked_record
-from mmel.formats.records import record_line
 from mmel.training.run import read_json, write_json
 
 _RESTART = "--restart to begin anew"
@@ -47,7 +44,7 @@ class PartialOutput:
     the disk, so that a kill at any moment loses at most the batch in flight.
 
     Args:
-        about: see Progress.
+        about: see Progress. head: what the file begins with.
         resume: go on with what an earlier process left; from the beginning where it left nothing.
         restart: drop what it left.
 
@@ -57,8 +54,10 @@ class PartialOutput:
         OutputError: it cannot be written.
     """
 
-    def __init__(self, out: Path, about: Mapping[str, Any], *, resume: bool = False, restart: bool = False) -> None:
-        self.out = out
+    def __init__(
+        self, out: Path, about: Mapping[str, Any], *, head: bytes = b"", resume: bool = False, restart: bool = False
+    ) -> None:
+        self.out, self._head = out, head
         self.file, self._note = out.with_name(f"{out.name}.partial"), out.with_name(f"{out.name}.progress")
         if out.is_dir():
             raise InputError("is a folder", file=out, remedy="name a file")
@@ -113,11 +112,11 @@ class PartialOutput:
             )
         return found
 
-    def write(self, linked: Sequence[LinkedDocument], read: str, state: Mapping[str, Any]) -> None:
-        """Add a batch; when this returns it stays. read, state: see Progress, with this batch."""
-        data = b"".join(record_line(linked_record(one), self.out) for one in linked)
+    def write(self, documents: Sequence[bytes], read: str, state: Mapping[str, Any]) -> None:
+        """Add a batch of documents as the file has them; when this returns it stays. read, state: see Progress."""
+        data = b"".join([b"" if self.progress.bytes else self._head, *documents])
         now = Progress(
-            self.progress.about, self.progress.documents + len(linked), self.progress.bytes + len(data), read, state
+            self.progress.about, self.progress.documents + len(documents), self.progress.bytes + len(data), read, state
         )
         try:
             self._stream.write(data)

@@ -14,13 +14,14 @@ from typing import Any, Protocol, TypeVar
 
 from mmel.document import NIL, Document, Link, LinkedDocument
 from mmel.errors import ConfigError, InputError, SkipReport
-from mmel.formats.jsonl import document_record
+from mmel.formats.jsonl import document_record, read_linked
+from mmel.formats.linked import LinkedWriter
 from mmel.progress import progress
 from mmel.scoring.inputs import RawInput
 from mmel.scoring.partial import PartialOutput
 
 T = TypeVar("T")
-UNLINKED = "document cannot be linked"
+UNLINKED, UNWRITTEN = "document cannot be linked", "format cannot say the document"
 _CHARACTERS = 500_000  # of a batch; what is held of a text is some hundred times as large
 
 
@@ -106,17 +107,28 @@ class Summary:
         return f"{self.documents:,} documents{before}: {', '.join(told) or 'no mention'}; {speed}"
 
 
-def score(linker: Scorer, raw: RawInput, output: PartialOutput, settings: ScoreSettings | None = None) -> Summary:
+def score(
+    linker: Scorer,
+    raw: RawInput,
+    output: PartialOutput,
+    writer: LinkedWriter,
+    settings: ScoreSettings | None = None,
+    tell: Callable[[LinkedDocument], object] = lambda _: None,
+) -> Summary:
     """Link every document of an input and write it; mentions are detected in those that bring none.
 
     A document that cannot be linked is counted and the others go on, unless not one can. Documents that `output` holds
     from an earlier process are read again, to be sure that they are the same, and not linked again.
 
+    Args:
+        writer: of the output's format. tell: is given each document when it is written, those of an earlier process
+            first; these have what a file of JSON lines keeps of them.
+
     Raises:
         InputError: no document could be read or linked, or the input is another than that of the output's beginning.
         OutputError: the output cannot be written; `PartialOutput` says what stays.
     """
-    run = _Run(linker, raw, output, settings or ScoreSettings())
+    run = _Run(linker, raw, output, writer, settings or ScoreSettings(), tell)
     started = time.perf_counter()
     for batch in run.batches():
         run.write(batch)
@@ -134,10 +146,19 @@ def score(linker: Scorer, raw: RawInput, output: PartialOutput, settings: ScoreS
 class _Run:
     """The state of `score`: `seen` documents were drawn, `read` is the digest of them."""
 
-    def __init__(self, linker: Scorer, raw: RawInput, output: PartialOutput, settings: ScoreSettings) -> None:
-        self.linker, self.raw, self.output, self.settings = linker, raw, output, settings
+    def __init__(
+        self,
+        linker: Scorer,
+        raw: RawInput,
+        output: PartialOutput,
+        writer: LinkedWriter,
+        settings: ScoreSettings,
+        tell: Callable[[LinkedDocument], object],
+    ) -> None:
+        self.linker, self.raw, self.output, self.writer = linker, raw, output, writer
+        self.settings, self.tell = settings, tell
         self.seen, self.read = 0, ""
-        self.summary, self._before, self._unlinked = Summary(), SkipReport(), SkipReport()
+        self.summary, self._before, self._passed_over = Summary(), SkipReport(), SkipReport()
         self._source = iter(raw)
 
     def batches(self) -> Iterator[list[Document]]:
@@ -165,15 +186,24 @@ class _Run:
         linked = self._each(
             annotated, lambda part: list(self.linker.link(part, pictures, documents_per_batch=self.settings.batch))
         )
-        kept = [self._cut(one) for one in linked]
+        kept: list[LinkedDocument] = []
+        written: list[bytes] = []
+        for one in map(self._cut, linked):
+            try:
+                written.append(self.writer.encode(one, self.summary.documents + len(written)))
+                kept.append(one)
+            except InputError as error:
+                self._passed_over.add(UNWRITTEN, f"document '{one.document.id}': {error}")
         for one in kept:
             self.summary.add(one)
-        self.output.write(kept, self.read, self._state())
+        self.output.write(written, self.read, self._state())
+        for one in kept:
+            self.tell(one)
 
     def skips(self) -> SkipReport:
         """What was passed over after reading, by this process and those before it."""
         total = SkipReport()
-        for part in (self._before, self._unlinked, self.linker.skips):
+        for part in (self._before, self._passed_over, self.linker.skips):
             total.update(part)
         return total
 
@@ -190,6 +220,9 @@ class _Run:
         left = self.output.progress
         if not left.state:
             return
+        if self.writer.format == "jsonl":
+            for linked in read_linked(self.output.file):
+                self.tell(linked)
         for document in islice(self._source, left.state["seen"]):
             self._digest(document)
         if self.read != left.read:
@@ -223,8 +256,8 @@ class _Run:
                 failed.append((document.id, problem))
         if not done and not self.summary.documents:
             raise first  # of the linker more likely than of every document
-        for id, error in failed:
-            self._unlinked.add(UNLINKED, f"document '{id}': {error}")
+        for id, why in failed:
+            self._passed_over.add(UNLINKED, f"document '{id}': {why}")
         return done
 
     def _cut(self, linked: LinkedDocument) -> LinkedDocument:
