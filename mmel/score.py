@@ -29,15 +29,19 @@ def main(argv: list[str]) -> int:
     values = _parser().parse_args(argv)
     from mmel.errors import ConfigError
     from mmel.formats.linked import writer_for
+    from mmel.formats.nif import ENTITY_BASE
     from mmel.scoring.inputs import InputSettings, RawInput
     from mmel.scoring.partial import PartialOutput
     from mmel.scoring.stream import ScoreSettings, score
 
-    settings, writer = ScoreSettings(values.batch, values.top_k), writer_for(values.out, values.format)
+    settings, base = ScoreSettings(values.batch, values.top_k), values.entity_base or ENTITY_BASE
+    writer = writer_for(values.out, values.format, base)
+    if values.entity_base and writer.format != "nif":
+        raise ConfigError(f"--entity-base is for uris of NIF, and the format is {writer.format}. Remedy: leave it out")
     raw = RawInput(values.input, InputSettings(values.pictures, values.allow_download, values.max_characters))
     report = _Report(values, raw.pictures) if values.report else None
     linker = _linker(values)
-    about = _about(values, linker) | {"--format": writer.format}
+    about = _about(values, linker) | {"--format": writer.format, "--entity-base": base}
     with PartialOutput(values.out, about, head=writer.head, resume=values.resume, restart=values.restart) as output:
         if report and output.progress.documents and writer.format != "jsonl":
             raise ConfigError(
@@ -60,9 +64,15 @@ def _parser() -> Parser:
     parser = Parser(prog="python -m mmel.score", description=DESCRIPTION, example=EXAMPLE)
     parser.add_argument("input", type=Path, metavar="INPUT", help="a text, a folder, or documents")
     parser.add_argument("--model", required=True, type=Path, metavar="RUN", help="run folder of python -m mmel.train")
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="linked documents, as JSON lines")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="linked documents")
     parser.add_argument(
-        "--format", choices=("jsonl", "nif", "elevant"), metavar="FORMAT", help="of FILE, else by its name; see README"
+        "--format",
+        choices=("jsonl", "nif", "elevant"),
+        metavar="FORMAT",
+        help="jsonl, nif or elevant; else by the name of FILE: .ttl is nif, .linked_articles.jsonl elevant",
+    )
+    parser.add_argument(
+        "--entity-base", metavar="URI", help="what NIF puts before an entity's id: http://en.wikipedia.org/wiki/"
     )
     parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page that shows the links")
     parser.add_argument("--kb", type=Path, metavar="KB", help="another copy of the model's knowledge base")

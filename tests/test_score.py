@@ -54,6 +54,14 @@ def test_other_formats_go_by_the_name(arguments: list[str], tmp_path: Path, name
     assert (tmp_path / name).read_text().startswith(begins)
 
 
+def test_uris_of_entities_can_be_named(arguments: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--entity-base is for uris of NIF, and the format is jsonl"):
+        main([*arguments, "--entity-base", "http://example.org/"])
+    assert main([*arguments, "--format", "nif", "--entity-base", "http://example.org/"]) == 0
+    turtle = (tmp_path / "linked.jsonl").read_text()
+    assert "itsrdf:taIdentRef <http://example.org/" in turtle and "mmel.invalid/entities" not in turtle
+
+
 def test_what_is_passed_over_sets_the_exit_code(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
