@@ -8,7 +8,7 @@ file that the engine does not know.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmel.errors import InputError
@@ -134,6 +134,12 @@ class Link:
     entity: str
     score: float
     candidates: tuple[ScoredCandidate, ...] = ()
+
+    def cut(self, most: int) -> Link:
+        """The same with its first `most` candidates only, and NIL wherever it stands among them."""
+        kept = [one for place, one in enumerate(self.candidates) if place < most or one.entity == NIL]
+        return replace(self, candidates=tuple(kept))
+
     confidence: float | None = None
 
 

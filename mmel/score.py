@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,30 +111,16 @@ class _Report:
     def write(self, linker: Linker) -> list[str]:
         """Write the page; a note on what it cannot show, for what is linked does not depend on it."""
         from mmel.errors import SkipReport
-        from mmel.report import kb_cards
+        from mmel.report import kb_cards, trained_pictures
 
         skips = SkipReport()
-        cards = kb_cards(linker.kb, self._values.kb_pictures or _trained_on(self._values.model))
+        folder = self._values.kb_pictures or trained_pictures(self._values.model, partial(print, file=sys.stderr))
+        cards = kb_cards(linker.kb, folder)
         model, source = self._values.model.resolve().name, self._values.input.resolve().name
         self._report.write(
             self._values.report, cards, self._pictures, title=source, protocol=f"linked by {model}", skips=skips
         )
         return [f"{count:,} x {reason}: {skips.examples[reason][0]}" for reason, count in skips.counts.items()]
-
-
-def _trained_on(model: Path) -> Path | None:
-    """The folder of the entities' pictures when the model was trained; None where it is no longer there."""
-    from mmel.config import Config
-    from mmel.datasets import open_dataset
-    from mmel.errors import MmelError
-    from mmel.training.run import RunFolder
-
-    data = Config.load(RunFolder(model).config_file).data
-    try:
-        return open_dataset(data.dataset, data.root).pictures
-    except MmelError as error:
-        print(f"without the pictures of entities ({error}); --kb-pictures names their folder", file=sys.stderr)
-        return None
 
 
 def _linker(values: Any) -> Linker:

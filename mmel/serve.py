@@ -26,16 +26,10 @@ _PACKAGES = ("fastapi", "uvicorn", "python_multipart")
 def main(argv: list[str]) -> int:
     """Serve until the process is interrupted; returns the exit code."""
     values = _parser().parse_args(argv)
-    limits = Limits(
-        **{name: value for name, value in vars(values).items() if name in {field.name for field in fields(Limits)}}
-    )
-    for name in _PACKAGES:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise MissingDependencyError(name.replace("_", "-"), "serve") from error
-    listening = listen(values.host, values.port)
-    with listening:
+    names = {field.name for field in fields(Limits)}
+    limits = Limits(**{name: value for name, value in vars(values).items() if name in names})
+    _check_installed()
+    with listen(values.host, values.port) as listening:
         import uvicorn
 
         from mmel.service.app import make_app
@@ -43,12 +37,28 @@ def main(argv: list[str]) -> int:
 
         # What is wrong with a form is said to who sent it, a line a byte is of no use here.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
-        engine = open_engine(values.model, values.kb, values.shown)
-        config = uvicorn.Config(make_app(engine, limits), log_level="warning", timeout_graceful_shutdown=values.seconds)
-        host, port = listening.getsockname()[:2]
-        print(f"{values.model} answers at http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr)
+        engine = open_engine(values.model, values.kb, values.kb_pictures, _tell)
+        config = uvicorn.Config(make_app(engine, limits), log_level="warning", timeout_graceful_shutdown=limits.seconds)
+        _tell(f"{values.model} answers at {_address(listening)}")
         uvicorn.Server(config).run(sockets=[listening])
     return 0
+
+
+def _check_installed() -> None:
+    for name in _PACKAGES:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise MissingDependencyError(name.replace("_", "-"), "serve") from error
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _tell(words: str) -> None:
+    print(words, file=sys.stderr)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -77,7 +87,7 @@ def _parser() -> Parser:
     parser.add_argument("--model", required=True, type=Path, metavar="RUN", help="run folder of python -m mmel.train")
     parser.add_argument("--kb", type=Path, metavar="KB", help="another copy of the model's knowledge base")
     parser.add_argument(
-        "--pictures", dest="shown", type=Path, metavar="DIR", help="what the knowledge base's pictures are relative to"
+        "--kb-pictures", type=Path, metavar="DIR", help="folder of the entities' pictures; else that of the training"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 is all of this machine")
     parser.add_argument("--port", type=int, default=8000, help="0: any free one")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmel.errors import MmelError
+
 if TYPE_CHECKING:
     from mmel.kb import KnowledgeBase
 
@@ -52,6 +54,20 @@ def kb_cards(kb: KnowledgeBase, pictures: Path | None) -> Callable[[Sequence[str
         }
 
     return cards
+
+
+def trained_pictures(model: Path, tell: Callable[[str], object]) -> Path | None:
+    """The folder of the entities' pictures when a run was trained; where it is gone `tell` hears it, and None."""
+    from mmel.config import Config
+    from mmel.datasets import open_dataset
+    from mmel.training.run import RunFolder
+
+    data = Config.load(RunFolder(model).config_file).data
+    try:
+        return open_dataset(data.dataset, data.root).pictures
+    except MmelError as error:
+        tell(f"without the pictures of entities ({error}); --kb-pictures names their folder")
+        return None
 
 
 def shortened(text: str, longest: int) -> str:

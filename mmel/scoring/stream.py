@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from mmel.document import NIL, Document, Link, LinkedDocument
+from mmel.document import NIL, Document, LinkedDocument
 from mmel.errors import ConfigError, InputError, SkipReport
 from mmel.formats.jsonl import document_record, read_linked
 from mmel.formats.linked import LinkedWriter
@@ -263,11 +263,6 @@ class _Run:
     def _cut(self, linked: LinkedDocument) -> LinkedDocument:
         """With the best candidates of each link only, and NIL if it is one."""
         text, visual = (
-            tuple(replace(link, candidates=_best(link, self.settings.top_k)) for link in links)
-            for links in (linked.text_links, linked.visual_links)
+            tuple(link.cut(self.settings.top_k) for link in links) for links in (linked.text_links, linked.visual_links)
         )
         return replace(linked, text_links=text, visual_links=visual)
-
-
-def _best(link: Link, k: int) -> tuple[Any, ...]:
-    return tuple(each for place, each in enumerate(link.candidates) if place < k or each.entity == NIL)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mmel.document import NIL, Link, LinkedDocument
+from mmel.document import NIL, LinkedDocument
 from mmel.formats.jsonl import linked_record
 
 Titles = Callable[[Sequence[str]], Mapping[str, str]]
@@ -31,8 +31,8 @@ def answer_record(linked: LinkedDocument, names: Mapping[str, str], titles: Titl
                 replace(mention, image=names.get(mention.image, mention.image)) for mention in document.visual_mentions
             ),
         ),
-        text_links=tuple(_cut(link, most) for link in linked.text_links),
-        visual_links=tuple(_cut(link, most) for link in linked.visual_links),
+        text_links=tuple(link.cut(most) for link in linked.text_links),
+        visual_links=tuple(link.cut(most) for link in linked.visual_links),
         alone=None,
     )
     record = linked_record(shown)
@@ -47,9 +47,3 @@ def answer_record(linked: LinkedDocument, names: Mapping[str, str], titles: Titl
         candidate["title"] = known.get(candidate["id"])
     record["path_titles"] = [[known.get(id) for id in path] for path in record["paths"]]
     return record
-
-
-def _cut(link: Link, most: int) -> Link:
-    """The first candidates, and NIL wherever it stands: the record says its score."""
-    kept = [one for place, one in enumerate(link.candidates) if place < most or one.entity == NIL]
-    return replace(link, candidates=tuple(kept))

@@ -125,7 +125,10 @@ class Service:
         """Open the folder and the threads; at the end finish what was begun and remove the folder."""
         self.folder = Path(tempfile.mkdtemp(prefix="mmel-serve-"))
         self._worker = BatchWorker[Document, LinkedDocument](
-            lambda documents: self.engine.link(documents, self.folder), self.limits.batch, close=self.engine.close
+            lambda documents: self.engine.link(documents, self.folder),
+            self.limits.batch,
+            close=self.engine.close,
+            weigh=self.limits.weight,
         )
         self._readers = ThreadPoolExecutor(2, "pictures")
         self._writer = ThreadPoolExecutor(1, "answers")

@@ -22,28 +22,32 @@ class Closed(MmelError):
 
 
 class BatchWorker(Generic[Item, Result]):
-    """One thread that calls `work` on what came in meanwhile, in order, at most `most` at a time.
+    """One thread that calls `work` on what came in meanwhile, in order, at most `most` at a time by weight.
 
     A linker serves one thread, and links several documents together in less time than one after the other. Where a
     batch fails, each of its items is tried alone, so that one cannot spoil another's answer.
 
     Args:
         work: gives one result an item.
+        most: weight of a batch; what weighs more comes alone.
         wait: seconds in which a first item waits for company. 0: only what waits already is joined.
         close: called in the thread at its end.
+        weigh: the weight of an item; each is 1 unless given.
     """
 
     def __init__(
         self,
         work: Callable[[Sequence[Item]], Sequence[Result]],
-        most: int,
+        most: float,
         wait: float = 0.005,
         close: Callable[[], object] = lambda: None,
+        weigh: Callable[[Item], float] = lambda _: 1,
     ) -> None:
         if most < 1 or wait < 0:
             raise ConfigError(f"most = {most}, wait = {wait}: allowed are most >= 1 and wait >= 0")
-        self._work, self._most, self._wait, self._close = work, most, wait, close
+        self._work, self._most, self._wait, self._close, self._weigh = work, most, wait, close, weigh
         self._queue: queue.SimpleQueue[tuple[Item, Future[Result]] | None] = queue.SimpleQueue()
+        self._kept: tuple[Item, Future[Result]] | None = None
         self._lock = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="linker", daemon=True)
@@ -81,17 +85,21 @@ class BatchWorker(Generic[Item, Result]):
 
     def _collect(self) -> tuple[list[tuple[Item, Future[Result]]], bool]:
         """The next batch, and whether more may come."""
-        first = self._queue.get()
+        first, self._kept = self._kept or self._queue.get(), None
         if first is None:
             return [], False
-        batch, end = [first], time.monotonic() + self._wait
-        while len(batch) < self._most:
+        batch, weight, end = [first], self._weigh(first[0]), time.monotonic() + self._wait
+        while weight < self._most:
             try:
                 following = self._queue.get(timeout=max(end - time.monotonic(), 0))
             except queue.Empty:
                 break
             if following is None:
                 return batch, False
+            weight += self._weigh(following[0])
+            if weight > self._most:
+                self._kept = following  # the first of the next batch
+                break
             batch.append(following)
         return batch, True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from mmel.document import Document
 from mmel.errors import ConfigError
 
 MIB = 1 << 20
@@ -19,24 +20,29 @@ class Limits:
         request_bytes: of the whole body.
         seconds: for reading a request, and again for answering it.
         queue: requests that are read, linked or waiting at a time.
-        batch: documents linked together at most.
+        batch: documents linked together at most, each of `long` characters; a longer one counts for several.
     """
 
-    characters: int = 50_000
+    characters: int = 20_000
     title: int = 1_000
-    mentions: int = 2_000
+    mentions: int = 500
     pictures: int = 12
     picture_bytes: int = 12 * MIB
     pixels: int = 25_000_000
     request_bytes: int = 48 * MIB
-    seconds: float = 60
+    seconds: int = 60
     queue: int = 128
     batch: int = 16
+    long: int = 2_000
 
     def __post_init__(self) -> None:
         for field in fields(self):
             if not getattr(self, field.name) >= 1:
                 raise ConfigError(f"limit {field.name} = {getattr(self, field.name)}: must be at least 1")
+
+    def weight(self, document: Document) -> float:
+        """How much of a batch a document is: time and memory of linking grow with the names in it."""
+        return max(1.0, len(document.text) / self.long)
 
     @property
     def json_bytes(self) -> int:

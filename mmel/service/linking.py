@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmel import __version__
-from mmel.config import Config
-from mmel.datasets import open_dataset
 from mmel.document import Document, LinkedDocument
 from mmel.kb import KnowledgeBase
 from mmel.linker import Linker
-from mmel.report import document_page, kb_cards
-from mmel.training.run import RunFolder
+from mmel.report import document_page, kb_cards, trained_pictures
 
 
 class LinkerEngine:
@@ -56,6 +53,7 @@ class LinkerEngine:
             "mmel": __version__,
             "model": self._name,
             "links": [name for name, side in sides.items() if side is not None],
+            "finds_names": linker.detector is not None,
             "knowledge_base": {
                 "name": meta.name,
                 "date": meta.date,
@@ -72,16 +70,20 @@ class LinkerEngine:
         self._kb.close()
 
 
-def open_engine(run: Path, kb: Path | None = None, pictures: Path | None = None) -> LinkerEngine:
+def open_engine(
+    run: Path,
+    kb: Path | None = None,
+    pictures: Path | None = None,
+    tell: Callable[[str], object] = lambda _: None,
+) -> LinkerEngine:
     """The engine of a run folder.
 
     Args:
         kb: another copy of its knowledge base. pictures: what that base's pictures are relative to; None: the folder of
             the dataset the run was trained on, as far as it is still there.
+        tell: hears what the engine has to do without.
     """
-    if pictures is None:
-        data = Config.load(RunFolder(run).config_file).data
-        trained_on = open_dataset(data.dataset, data.root).pictures
-        pictures = trained_on if trained_on.is_dir() else None
     linker = Linker.from_pretrained(run, None if kb is None else KnowledgeBase.open(kb), pictures=pictures)
-    return LinkerEngine(linker, run.resolve().name, pictures)
+    if linker.text is not None and linker.detector is None:
+        tell("the run cannot find names: a text needs its mentions. Remedy: train with detection.text=names")
+    return LinkerEngine(linker, run.resolve().name, pictures or trained_pictures(run, tell))

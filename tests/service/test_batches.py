@@ -58,6 +58,20 @@ def test_a_first_item_waits_for_company() -> None:
     worker.close(10)
 
 
+def test_what_weighs_much_comes_alone() -> None:
+    squares = Squares()
+    worker = BatchWorker(squares, most=5, wait=0, weigh=float)
+    first = worker.submit(1)
+    while not first.running():
+        time.sleep(0.001)
+    numbers = [2, 3, 1, 9, 4, 1, 1]
+    futures = [worker.submit(number) for number in numbers]
+    squares.go.set()
+    assert [future.result(10) for future in futures] == [number**2 for number in numbers]
+    assert worker.close(10)
+    assert squares.batches == [[1], [2, 3], [1], [9], [4, 1], [1]]
+
+
 def test_one_cannot_spoil_another() -> None:
     squares = Squares()
     worker = BatchWorker(squares, most=8, wait=0.01)
