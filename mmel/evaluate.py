@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
     # Candidates of the dataset's own come with their titles and links: any base that has them serves.
     check = dataset.candidate_protocol == "kb"
     pictures = dataset.pictures if RunFolder(values.model).visual.is_dir() else None
-    linker = Linker.from_pretrained(values.model, kb, check_kb=check, pictures=pictures)
+    linker = Linker.from_pretrained(values.model, kb, check_kb=check, pictures=pictures, keep_documents=True)
     documents = list(dataset.documents(values.split, skips))
     started = time.perf_counter()
     linked = list(_watched(linker, documents, len(documents), pictures))

@@ -58,6 +58,7 @@ class Linker:
         kb: KnowledgeBase | None = None,
         check_kb: bool = True,
         pictures: Path | None = None,
+        keep_documents: bool = False,
     ) -> Linker:
         """Open the linker of a run folder.
 
@@ -67,6 +68,8 @@ class Linker:
                 candidates: then the base is only their titles, links and in-links.
             pictures: folder that the pictures of `kb` are relative to; needed where `kb` is not the state of the base
                 that the run's gallery was made of.
+            keep_documents: store what is encoded of the documents' texts and pictures, to link the same ones sooner
+                another time; else neither the disk nor memory fills up with them.
         """
         run = RunFolder(Path(path))
         if not run.trained:
@@ -79,8 +82,10 @@ class Linker:
             kb = KnowledgeBase.open(where)
         if check_kb and run.model_file.is_file():
             kb.check_lineage(meta)
-        text = TextLinker.from_run(run, config, kb) if run.model_file.is_file() else None
-        visual = VisualLinker.from_run(run.visual, config, kb, pictures) if run.visual.is_dir() else None
+        text = TextLinker.from_run(run, config, kb, keep_documents) if run.model_file.is_file() else None
+        visual = None
+        if run.visual.is_dir():
+            visual = VisualLinker.from_run(run.visual, config, kb, pictures, keep_documents)
         coupler = Coupler.load(run.coupling_file, config.coupling, kb) if run.coupling_file.is_file() else None
         confidence = Confidence.load(run.confidence_file) if run.confidence_file.is_file() else None
         return cls(kb, text, visual, coupler, detection=config.detection, confidence=confidence)

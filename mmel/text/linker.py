@@ -40,15 +40,15 @@ class TextLinker:
         return self.preparer.kb
 
     @classmethod
-    def from_run(cls, run: RunFolder, config: Config, kb: KnowledgeBase) -> TextLinker:
-        """The text model of a run folder on a knowledge base."""
+    def from_run(cls, run: RunFolder, config: Config, kb: KnowledgeBase, keep_documents: bool = True) -> TextLinker:
+        """The text model of a run folder on a knowledge base; for `keep_documents` see `CachedTextEncoder`."""
         tensors, state = load_tensors(run.model_file)
         annotations = None
         if run.annotations_file.is_file():
             rows = read_json(run.annotations_file, "train again with --restart")
             annotations = AnnotationCounts.from_state([(n, e, c) for n, e, c in rows], kb)
         trained_on = state.get("entities")
-        preparer = make_preparer(config, kb, annotations, trained_on=trained_on)
+        preparer = make_preparer(config, kb, annotations, trained_on=trained_on, keep_documents=keep_documents)
         if state["encoder"] != preparer.encoder.encoder.id:
             raise InputError(
                 f"the model was trained on vectors of '{state['encoder']}', this encoder is "
@@ -111,10 +111,11 @@ def make_preparer(
     on_batch: Callable[[int], None] | None = None,
     say: Callable[[str], None] | None = None,
     trained_on: str | None = None,
+    keep_documents: bool = True,
 ) -> TextPreparer:
     """The preparer that a config describes; for `say` and `trained_on` (an id of vectors) see `entity_vectors`."""
     encoder = TransformerEncoder(config.encoder.name, max_tokens=config.encoder.max_tokens)
-    cached = CachedTextEncoder(encoder, config.encoder.cache)
+    cached = CachedTextEncoder(encoder, config.encoder.cache, keep_documents)
     entities = entity_vectors(
         config.encoder.entities, cached, entity_texts, kb,
         folder=config.encoder.cache, say=say, on_batch=on_batch, trained_on=trained_on,

@@ -92,8 +92,13 @@ class VisualLinker:
         self.skips, self.faceless = SkipReport(), Counter[str]()
 
     @classmethod
-    def from_run(cls, folder: Path, config: Config, kb: KnowledgeBase, pictures: Path | None) -> VisualLinker:
-        """Open what `save` wrote; for another state of the knowledge base its pictures are encoded anew."""
+    def from_run(
+        cls, folder: Path, config: Config, kb: KnowledgeBase, pictures: Path | None, keep_documents: bool = True
+    ) -> VisualLinker:
+        """Open what `save` wrote; for another state of the knowledge base its pictures are encoded anew.
+
+        keep_documents: whether the vectors of documents' regions are stored, see `RegionEncoder`.
+        """
         vision = config.vision
         state = read_json(folder / _FILE, "train again with --restart")
         sides = {}
@@ -112,6 +117,7 @@ class VisualLinker:
                 )
             else:
                 opened, _ = make_gallery(config, name, kb, pictures, regions, adapters)
+            regions.keep = keep_documents
             sides[name] = Side(regions, opened, adapters, vision.noise, config.seed)
         return cls(vision, kb, sides.get(PICTURES), sides.get(TEXTS), state["temperature"], state["weight"])
 

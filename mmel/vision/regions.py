@@ -161,6 +161,9 @@ class RegionEncoder:
         workers: threads, each of which does all steps of a batch.
         batch: regions that a thread takes at a time.
         max_pixels: of a picture, see `mmel.pictures.load_picture`.
+
+    Attributes:
+        keep: whether what is computed is stored; what is there is read in any case.
     """
 
     def __init__(
@@ -194,7 +197,7 @@ class RegionEncoder:
             detector, encoder.size or side or _ALIGNED, margin, refine, face_margin, unaligned, max_pixels,
             square=encoder.size is not None,
         )  # fmt: skip
-        self._unreadable = unreadable
+        self._unreadable, self.keep = unreadable, True
         self._workers, self._batch = workers, batch
         self.id = f"{encoder.id}+{self.reader.id}"
         self._cache = EncodingCache((folder or cache_root() / "encodings") / self.id, encoder.dim)
@@ -215,10 +218,10 @@ class RegionEncoder:
         problems: dict[str, InputError] = {}
         keys = list(self._keys(regions, problems))
         wanted = dict(zip(keys, regions, strict=True))
-        self._store(
+        new = self._store(
             [(key, wanted[key]) for key in self._cache.missing(keys) if key not in problems], problems, on_batch
         )
-        stored = [None if key in problems else self._cache.get(key) for key in keys]
+        stored = [None if key in problems else new[key] if key in new else self._cache.get(key) for key in keys]
         skips = SkipReport()
         for key, region, encoding in zip(keys, regions, stored, strict=True):
             if encoding is None:
@@ -252,8 +255,8 @@ class RegionEncoder:
         wanted: list[tuple[str, Region]],
         problems: dict[str, InputError],
         on_batch: Callable[[int], None] | None,
-    ) -> None:
-        """Compute the regions on threads and keep them on disk; what cannot be read is added to `problems`."""
+    ) -> dict[str, Encoding]:
+        """Compute the regions on threads; those that are not kept on disk. What cannot be read goes to `problems`."""
         batches = [wanted[start : start + self._batch] for start in range(0, len(wanted), self._batch)]
         done: dict[str, Encoding] = {}
         for number, results in enumerate(map_ahead(self._computed, batches, self._workers), start=1):
@@ -262,11 +265,12 @@ class RegionEncoder:
                     problems[key] = self._passed_over(result)
                 else:
                     done[key] = result
-            if len(done) >= _STORED or number == len(batches):
+            if self.keep and (len(done) >= _STORED or number == len(batches)):
                 self._cache.fill(list(done), lambda keys: [done[key] for key in keys])
                 done.clear()
             if on_batch:
                 on_batch(len(results))
+        return done
 
     def _computed(self, batch: Sequence[tuple[str, Region]]) -> dict[str, Encoding | InputError]:
         results: dict[str, Encoding | InputError] = {}

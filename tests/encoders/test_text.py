@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
-from mmel.encoders.text import _OVERLAP, _WINDOW, CachedTextEncoder, TransformerEncoder, _windows
+from mmel.encoders.bert import PlainBert, is_plain_bert
+from mmel.encoders.text import (
+    _OVERLAP,
+    _WINDOW,
+    CachedTextEncoder,
+    TransformerEncoder,
+    _packaged_minilm,
+    _Transformers,
+    _windows,
+)
 from mmel.errors import ConfigError
 from tests.tiny import OneHotEncoder, write_encoder
 
@@ -55,6 +64,42 @@ def test_the_company_of_a_text_does_not_matter(encoder: TransformerEncoder, meth
     for text, found in zip(TEXTS * 3, together, strict=True):
         (alone,) = getattr(encoder, method)([text])
         np.testing.assert_allclose(found.vectors, alone.vectors, atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["tiny", "packaged"])
+def test_a_plain_bert_is_read_as_transformers_does(tiny_encoder: Path, kind: str) -> None:
+    """To the last bit, pieces and vectors, however long the texts of a batch are."""
+    path = str(tiny_encoder) if kind == "tiny" else _packaged_minilm()
+    ours, theirs = PlainBert(Path(path), "cpu"), _Transformers(path, "cpu")
+    assert (ours.dim, ours.begin, ours.end, ours.pad) == (theirs.dim, theirs.begin, theirs.end, theirs.pad)
+    texts = [*TEXTS, "Amélie – „Straße“, 映画 [SEP] [MASK] ’s \u200b\ud7ff", "It's Mira-Otto's\n\nfilm." * 30]
+    assert ours.cut(texts, 24) == theirs.cut(texts, 24)
+    assert ours.pieces(texts) == theirs.pieces(texts)
+    ids = [[101 % 60, *range(5, 12)], [3, 4, 5]]
+    for rows in (ids, ids[:1]):
+        mask = torch.tensor([[1] * len(row) + [0] * (8 - len(row)) for row in rows])
+        padded = torch.tensor([row + [0] * (8 - len(row)) for row in rows])
+        with torch.inference_mode():
+            found, expected = ours.hidden(padded, mask), theirs.hidden(padded, mask)
+        assert torch.equal(found[mask.bool()], expected[mask.bool()])
+
+
+def test_what_is_no_plain_bert_is_left_to_transformers(tiny_encoder: Path, tmp_path: Path) -> None:
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(tiny_encoder, tmp_path / name))
+
+    assert is_plain_bert(tiny_encoder) and not is_plain_bert(tmp_path)
+    for name, file, old, new in (
+        ("other", "config.json", '"bert"', '"roberta"'),
+        ("act", "config.json", '"gelu"', '"relu"'),
+        ("broken", "config.json", "{", ""),
+        ("pieces", "tokenizer.json", '"WordPiece"', '"BPE"'),
+    ):
+        folder = copy(name)
+        (folder / file).write_text((folder / file).read_text().replace(old, new))
+        assert not is_plain_bert(folder)
+    (copy("no pieces") / "tokenizer.json").unlink()
+    assert not is_plain_bert(tmp_path / "no pieces")
 
 
 @given(st.integers(0, 3000))
@@ -150,3 +195,14 @@ def test_the_packaged_encoder(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=2e-3)
     near, far = rows[0] @ rows[1], rows[0] @ rows[2]
     assert near > far + 0.2
+
+
+def test_documents_are_stored_only_where_that_is_wanted(tmp_path: Path) -> None:
+    encoder = OneHotEncoder("mira otto film")
+    CachedTextEncoder(encoder, tmp_path).token_vectors(["mira film"])
+    passing = CachedTextEncoder(encoder, tmp_path, keep_documents=False)
+    encoder.encoded.clear()
+    found = passing.token_vectors(["otto", "mira film", "otto"])
+    assert encoder.encoded == ["otto"] and len(passing.tokens) == 1
+    for text, one in zip(["otto", "mira film", "otto"], found, strict=True):
+        assert np.array_equal(one.vectors, encoder.encode_tokens([text])[0].vectors)

@@ -177,6 +177,19 @@ def test_nothing_is_computed_twice_whatever_its_file_is_called(two: Path, tmp_pa
     np.testing.assert_allclose(changed.vectors[0], COLOURS["blue"], atol=0.02)
 
 
+def test_what_is_not_kept_is_computed_again_to_the_same(two: Path, tmp_path: Path) -> None:
+    encoder = MeanColour()
+    wanted = [Region(two), Region(two, (0, 0, 30, 40)), Region(two)]
+    passing = RegionEncoder(encoder, Squares(), tmp_path / "cache", refine=False)
+    passing.keep = False
+    first = passing.encode(wanted)
+    again = passing.encode(wanted)
+    assert len(encoder.seen) == 4
+    kept = RegionEncoder(encoder, Squares(), tmp_path / "cache", refine=False).encode(wanted)
+    for other in (again, kept):
+        np.testing.assert_array_equal(first.vectors, other.vectors)
+
+
 def test_settings_that_change_a_vector_have_caches_of_their_own(two: Path, tmp_path: Path) -> None:
     settings: list[dict[str, Any]] = [
         {},
