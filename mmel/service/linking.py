@@ -48,11 +48,12 @@ class LinkerEngine:
     def info(self) -> dict[str, Any]:
         """As in Engine."""
         linker, meta = self._linker, self._kb.meta
-        sides = {"text": linker.text, "pictures": linker.visual, "coupling": linker.coupler}
+        sides = {"names": linker.text, "faces": linker.visual}
         return {
             "mmel": __version__,
             "model": self._name,
             "links": [name for name, side in sides.items() if side is not None],
+            "coupled": linker.coupler is not None,
             "finds_names": linker.detector is not None,
             "knowledge_base": {
                 "name": meta.name,

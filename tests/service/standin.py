@@ -20,6 +20,7 @@ from mmel.errors import InputError
 from mmel.pictures import picture_size
 from mmel.serve import listen
 from mmel.service.app import make_app
+from mmel.service.engine import Engine
 from mmel.service.limits import Limits
 
 
@@ -96,8 +97,8 @@ class Answer:
 class Running:
     """A service that listens."""
 
-    def __init__(self, port: int, engine: StandIn, folder: Path) -> None:
-        self.port, self.engine, self.folder = port, engine, folder
+    def __init__(self, port: int, folder: Path) -> None:
+        self.port, self.folder = port, folder
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -148,10 +149,9 @@ def form(parts: Sequence[tuple[str, bytes, str | None]]) -> bytes:
 
 
 @contextmanager
-def running(engine: StandIn | None = None, limits: Limits | None = None) -> Iterator[Running]:
+def running(engine: Engine | None = None, limits: Limits | None = None) -> Iterator[Running]:
     """A service on a free port of this machine, shut down at the end."""
-    engine = engine or StandIn()
-    app = make_app(engine, limits or Limits())
+    app = make_app(engine or StandIn(), limits or Limits())
     with listen("127.0.0.1", 0) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -159,7 +159,7 @@ def running(engine: StandIn | None = None, limits: Limits | None = None) -> Iter
         try:
             while not server.started:
                 time.sleep(0.01)
-            yield Running(listening.getsockname()[1], engine, app.state.service.folder)
+            yield Running(listening.getsockname()[1], app.state.service.folder)
         finally:
             server.should_exit = True
             thread.join()
