@@ -69,6 +69,7 @@ class PlainBert:
         self._eps = float(config["layer_norm_eps"])
         self._tokenizer = Tokenizer.from_file(str(folder / _PIECES))
         self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()  # for good: it could not be changed while another thread reads
         ids = self._tokenizer.get_vocab()
         self.pad, self.begin, self.end = (ids[name] for name in _SPECIAL)
         self._weights = load_file(folder / WEIGHTS, device=device)
@@ -86,11 +87,9 @@ class PlainBert:
         return _Layer((weight, bias), *(self._pair(f"{name}.{part}") for part in (*others, "output.LayerNorm")))
 
     def cut(self, texts: Sequence[str], most: int) -> list[list[int]]:
-        self._tokenizer.enable_truncation(most)
-        return [found.ids for found in self._tokenizer.encode_batch(list(texts))]
+        return [[self.begin, *ids[: most - 2], self.end] for ids in self.pieces(texts)[0]]
 
     def pieces(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
-        self._tokenizer.no_truncation()
         found = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [each.ids for each in found], [each.offsets for each in found]
 
