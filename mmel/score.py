@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmel.cli import Parser, run
+from mmel.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from mmel.linker import Linker
+    from mmel.scoring.partial import PartialOutput
 
 EXAMPLE = """
 python -m mmel.score review.txt --model runs/films --out linked.jsonl
@@ -28,7 +32,6 @@ pictures begin with the name of their text; or documents as .jsonl, with or with
 def main(argv: list[str]) -> int:
     """Link the documents of an input; returns the exit code, 1 where something was passed over."""
     values = _parser().parse_args(argv)
-    from mmel.errors import ConfigError
     from mmel.formats.linked import writer_for
     from mmel.formats.nif import ENTITY_BASE
     from mmel.scoring.inputs import InputSettings, RawInput
@@ -49,7 +52,8 @@ def main(argv: list[str]) -> int:
                 f"--report shows the documents that were linked before, and --format {writer.format} does not hold "
                 "them. Remedy: leave out --report, or give --restart"
             )
-        summary = score(linker, raw, output, writer, settings, report.add if report else lambda _: None)
+        with _told_what_stays(output):
+            summary = score(linker, raw, output, writer, settings, report.add if report else lambda _: None)
     if report:
         summary.notes = [*summary.notes, *report.write(linker)]
     if values.json:
@@ -59,6 +63,18 @@ def main(argv: list[str]) -> int:
         print(note, file=sys.stderr)
     summary.skips.print()
     return summary.skips.exit_code
+
+
+@contextmanager
+def _told_what_stays(output: PartialOutput) -> Iterator[None]:
+    """Whoever interrupts a long command is told how to go on."""
+    try:
+        yield
+    except (InputError, KeyboardInterrupt):
+        if output.progress.documents:
+            done = f"{output.progress.documents:,} documents stay in {output.file}"
+            print(f"{done}; the same command with --resume goes on", file=sys.stderr)
+        raise
 
 
 def _parser() -> Parser:
@@ -126,7 +142,6 @@ class _Report:
 def _linker(values: Any) -> Linker:
     import torch
 
-    from mmel.errors import ConfigError
     from mmel.kb import KnowledgeBase
     from mmel.linker import Linker
 

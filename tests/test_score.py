@@ -84,7 +84,11 @@ def test_an_unfinished_output_is_kept_until_told_otherwise(arguments: list[str],
 
 
 def test_another_model_is_not_gone_on_with(
-    arguments: list[str], film_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    film_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -96,6 +100,7 @@ def test_another_model_is_not_gone_on_with(
         patched.setattr(PartialOutput, "write", lambda *a: write(*a) if not a[0].progress.documents else stop())
         with pytest.raises(KeyboardInterrupt):
             main([*arguments, "--batch", "8"])
+    assert "8 documents stay in" in capsys.readouterr().err
     other = tmp_path / "other"
     shutil.copytree(film_run, other)
     with open(other / "config.yaml", "a") as stream:
