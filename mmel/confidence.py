@@ -2,8 +2,9 @@
 
 A softmax over candidates says which is the best, never whether any is right: a stranger has a best candidate too. So
 the evidence of each best candidate (odds, margin, how the name matched, what scorers and coupling said of it, how alike
-the faces are) goes through a logistic regression that was fitted on validation documents, on the base as it is and
-with entities hidden (`mmel.training.confidence`), and its score through a curve that makes it a frequency.
+the faces are, how the other mentions of the document fare) goes through a small network that tells three cases apart:
+the candidate is right, the entity is not in the base, another one is right. It was fitted on validation documents, on
+the base as it is and with entities hidden (`mmel.training.confidence`); a curve makes its outputs frequencies.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from mmel.vision.tasks import Ranking
 
 Modality = Literal["text", "visual"]
 MODALITIES: tuple[Modality, ...] = ("text", "visual")
+CASES = ("right", "nil", "other")
+_FAR = 8.0
 _LEAST = 1e-6  # no probability is told apart from one nearer to 0 or 1
 _OF_LINK = ("log_odds", "log_margin", "entropy", "log_candidates", "single")
 _OF_FACE = ("similarity", "advantage", "nearest", "log_rank")
@@ -36,7 +39,8 @@ class Evidence:
     """What speaks for the best candidates of n mentions: those of a batch of documents that have any.
 
     Attributes:
-        values: `[n, f]` float64, finite. names: f names.
+        values: `[n, f]` float64, finite: a mention's own, then the means of the others of its document and modality
+            (its own again where there are none). names: f names.
         document, mention: `[n]` int64, which document of the batch and which mention of it.
     """
 
@@ -92,7 +96,16 @@ def _evidence(
     if not np.isfinite(joined).all():
         broken = names[int(np.argwhere(~np.isfinite(joined))[0, 1])]
         raise InputError("the evidence of a link is no number", field=broken, remedy="the checkpoint is broken")
-    return Evidence(joined, tuple(names), document, mention)
+    both = np.concatenate([joined, _others(joined, document)], 1)
+    return Evidence(both, (*names, *(f"others {name}" for name in names)), document, mention)
+
+
+def _others(values: np.ndarray, document: np.ndarray) -> np.ndarray:
+    """`[n, f]` mean of the rows of the same document but a row's own, which stands where there is no other."""
+    count = np.bincount(document)[document][:, None]
+    sums = np.zeros((int(document.max(initial=-1)) + 1, values.shape[1]))
+    np.add.at(sums, document, values)
+    return np.where(count > 1, (sums[document] - values) / np.maximum(count - 1, 1), values)
 
 
 def _with_candidates(links: Sequence[Sequence[Link]]) -> tuple[list[Link], np.ndarray, np.ndarray, np.ndarray]:
@@ -151,22 +164,22 @@ def _logit(p: float) -> float:
 
 @dataclass(frozen=True)
 class Curve:
-    """From the score of the regression to a probability: a sigmoid (Platt 1999), or steps (isotonic regression).
+    """From what the network says, as log-odds, to a probability: a sigmoid (Platt 1999), or isotonic regression.
 
     Attributes:
-        slope, offset: of the sigmoid, on the score. points: `[p, 2]` scores, rising, and their probabilities, straight
-            between them; None for the sigmoid.
+        slope, offset: of the sigmoid. points: `[p, 2]` log-odds, rising, and their probabilities, straight between
+            them and level outside; None for the sigmoid.
     """
 
     slope: float = 1.0
     offset: float = 0.0
     points: np.ndarray | None = None
 
-    def __call__(self, scores: np.ndarray) -> np.ndarray:
-        """`[n]` probabilities of scores `[n]`."""
+    def __call__(self, log_odds: np.ndarray) -> np.ndarray:
+        """`[n]` probabilities of log-odds `[n]`; never falls as they rise."""
         if self.points is not None:
-            return np.asarray(np.interp(scores, self.points[:, 0], self.points[:, 1]))
-        return np.asarray(1 / (1 + np.exp(-np.clip(self.slope * scores + self.offset, -500, 500))))
+            return np.asarray(np.interp(log_odds, self.points[:, 0], self.points[:, 1]))
+        return np.asarray(1 / (1 + np.exp(-np.clip(self.slope * log_odds + self.offset, -500, 500))))
 
     def state(self) -> dict[str, Any]:
         if self.points is not None:
@@ -181,43 +194,81 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Network:
+    """Evidence `[n, f]` to log-odds `[n, 3]` of the CASES: layers of weights `[i, o]` and offsets `[o]`, ReLU between.
+
+    Attributes:
+        mean, scale: `[f]` by which evidence is standardised, then cut to a distance of _FAR.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    layers: tuple[tuple[np.ndarray, np.ndarray], ...]
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        x = self.standardised(values)
+        for number, (weights, offset) in enumerate(self.layers):
+            x = (np.maximum(x, 0) if number else x) @ weights + offset
+        # Log-odds of each case against the two others.
+        top = x.max(1, keepdims=True)
+        weight = np.exp(x - top)
+        rest = np.maximum(weight.sum(1, keepdims=True) - weight, np.finfo(np.float64).tiny)
+        return np.asarray(x - top - np.log(rest))
+
+    def standardised(self, values: np.ndarray) -> np.ndarray:
+        """`[n, f]`: evidence as the network reads it; what is farther out than anything seen counts as far."""
+        return np.clip((values - self.mean) / self.scale, -_FAR, _FAR)
+
+    def state(self) -> dict[str, Any]:
+        layers = [{"weights": weights.tolist(), "offset": offset.tolist()} for weights, offset in self.layers]
+        return {"mean": self.mean.tolist(), "scale": self.scale.tolist(), "layers": layers}
+
+    @classmethod
+    def from_state(cls, value: Mapping[str, Any]) -> Network:
+        layers = tuple((np.array(one["weights"], np.float64), np.array(one["offset"])) for one in value["layers"])
+        return cls(np.array(value["mean"], np.float64), np.array(value["scale"], np.float64), layers)
+
+
+@dataclass(frozen=True)
 class ModalityConfidence:
     """What was fitted for one modality.
 
     Attributes:
         names: of the evidence. columns: those of the coupling, as in `text_evidence`.
-        weights, offset: of the regression, on the evidence as it comes.
-        right, nil: probability that the best candidate is right, and that the entity is not in the base, by score.
-        threshold: a mention is linked where the best candidate is right with at least this probability.
-        unlisted: probability that the entity of a mention without candidates is not in the base.
+        right, nil: curves for the first two CASES.
+        threshold: a mention is NIL where its entity is missing with at least this probability.
+        unlisted: probability that the entity of a mention without candidates is missing.
     """
 
     names: tuple[str, ...]
     columns: tuple[str, ...]
-    weights: np.ndarray
-    offset: float
+    network: Network
     right: Curve
     nil: Curve
     threshold: float
     unlisted: float
 
-    def scores(self, evidence: Evidence) -> np.ndarray:
-        """`[n]` scores of the regression; InputError for evidence of other names."""
+    def __call__(self, evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
+        """`[n]` probabilities that the best candidate is right, and that the entity is not in the base.
+
+        Raises InputError for evidence of other names.
+        """
         if evidence.names != self.names:
-            other = next(iter(set(self.names).symmetric_difference(evidence.names)), "the order")
+            pairs = zip(evidence.names, self.names, strict=False)
+            other = next((one for one, known in pairs if one != known), f"{len(evidence.names)} columns")
             raise InputError(
                 f"the confidence was fitted with other evidence than there is ('{other}')",
                 field="confidence",
                 remedy="train again",
             )
-        return np.asarray(evidence.values @ self.weights + self.offset)
+        log_odds = self.network(evidence.values)
+        return self.right(log_odds[:, 0]), self.nil(log_odds[:, 1])
 
     def state(self) -> dict[str, Any]:
         return {
             "names": list(self.names),
             "columns": list(self.columns),
-            "weights": self.weights.tolist(),
-            "offset": self.offset,
+            "network": self.network.state(),
             "right": self.right.state(),
             "nil": self.nil.state(),
             "threshold": self.threshold,
@@ -229,8 +280,7 @@ class ModalityConfidence:
         return cls(
             tuple(value["names"]),
             tuple(value["columns"]),
-            np.array(value["weights"], np.float64),
-            float(value["offset"]),
+            Network.from_state(value["network"]),
             Curve.from_state(value["right"]),
             Curve.from_state(value["nil"]),
             float(value["threshold"]),
@@ -303,8 +353,8 @@ class Confidence:
 def _decided(
     links: Sequence[tuple[Link, ...]], rule: ModalityConfidence, evidence: Evidence, nil: bool
 ) -> list[tuple[Link, ...]]:
-    scores = rule.scores(evidence)
-    of = zip(rule.right(scores).tolist(), rule.nil(scores).tolist(), strict=True)
+    right, missing = rule(evidence)
+    of = zip(right.tolist(), missing.tolist(), strict=True)
     known = dict(zip(zip(evidence.document.tolist(), evidence.mention.tolist(), strict=True), of, strict=True))
     unlisted = (0.0, rule.unlisted)
     return [
@@ -317,7 +367,7 @@ def _decide(link: Link, right: float, missing: float, threshold: float, nil: boo
     """The link with its confidence; `right`, `missing`: that its best candidate is right, that there is none."""
     if not nil:
         return replace(link, confidence=right)
-    if link.candidates and right >= threshold:
+    if link.candidates and missing < threshold:
         return replace(link, score=right, confidence=right)
     return replace(link, entity=NIL, score=missing, confidence=right)
 

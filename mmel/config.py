@@ -257,6 +257,19 @@ class DetectionConfig(Section):
     face_size: float = Field(default=16.0, ge=0, description="least size of a face, root of its area in pixels")
 
 
+class ConfidenceConfig(Section):
+    """How it is learned when a link is right, and when an entity is not in the knowledge base."""
+
+    hide: float | None = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="share of the entities that is hidden, so that validation documents speak of what the base lacks; "
+        "none: no confidence, and never NIL but for mentions without candidates",
+    )
+    views: int = Field(default=3, ge=1, description="how often entities are hidden anew")
+
+
 class Config(Section):
     """A run, whole. `load_config` makes one from a name or a file and overrides."""
 
@@ -277,6 +290,7 @@ class Config(Section):
     vision: VisionConfig = Field(default=VisionConfig(), description="regions of pictures")
     coupling: CouplingConfig = Field(default=CouplingConfig(), description="how the two modalities help each other")
     detection: DetectionConfig = Field(default=DetectionConfig(), description="mentions of documents without any")
+    confidence: ConfidenceConfig = Field(default=ConfidenceConfig(), description="calibrated confidence, and NIL")
     train: TrainConfig = Field(default=TrainConfig(), description="optimisation")
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmel.confidence import Confidence, Curve, Evidence, ModalityConfidence, text_evidence
+from mmel.confidence import Confidence, Curve, Evidence, ModalityConfidence, Network, text_evidence
 from mmel.document import NIL, Coupling, LinkedDocument
 from mmel.errors import InputError
 from mmel.formats.jsonl import read_documents
@@ -16,16 +16,12 @@ from mmel.linker import Linker
 
 
 def unfitted(evidence: Evidence, columns: tuple[str, ...] = (), **weights: float) -> ModalityConfidence:
-    """A confidence that knows only the evidence it is given weights of."""
+    """A confidence that knows only the evidence it is given weights of: right with sigmoid(weights . values)."""
+    right = np.array([weights.get(name, 0.0) for name in evidence.names])
+    layer = np.stack([right, np.zeros(len(right)), np.zeros(len(right))], 1)
+    still = np.zeros(len(right)), np.ones(len(right))
     return ModalityConfidence(
-        evidence.names,
-        columns,
-        np.array([weights.get(name, 0.0) for name in evidence.names]),
-        0.0,
-        Curve(),
-        Curve(-1.0),
-        0.5,
-        0.9,
+        evidence.names, columns, Network(*still, ((layer, np.array([0.0, 0.0, -700.0])),)), Curve(), Curve(), 0.5, 0.9
     )
 
 
@@ -151,7 +147,7 @@ def test_other_evidence_is_refused(films_linked: tuple[Linker, list[LinkedDocume
     _, _, evidence = films_linked
     other = dataclasses.replace(evidence, names=("unheard", *evidence.names[1:]))
     with pytest.raises(InputError, match="unheard"):
-        unfitted(other).scores(evidence)
+        unfitted(other)(evidence)
 
 
 def test_curves_have_their_closed_forms_and_never_fall() -> None:

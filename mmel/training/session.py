@@ -16,13 +16,14 @@ from mmel.datasets.base import Dataset
 from mmel.datasets.knowledge import dataset_kb
 from mmel.document import Document
 from mmel.errors import InputError, SkipReport
-from mmel.evaluation.protocol import Protocol, evaluate
+from mmel.evaluation.protocol import EvaluationResult, Protocol, evaluate
 from mmel.kb import KnowledgeBase
 from mmel.linker import Linker
 from mmel.parallel import pick_device
 from mmel.text.linker import TextLinker, make_preparer
 from mmel.text.prepare import TextInputs, TextPreparer
 from mmel.training.checkpoint import save_tensors
+from mmel.training.confidence import Linked, fit_confidence, why_not
 from mmel.training.joint import check_coupling, fit_coupling
 from mmel.training.run import RunFolder, read_json, write_json
 from mmel.training.together import check_together, train_together
@@ -81,7 +82,16 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
         linker.coupler = fit_coupling(config, linker, dev, inputs, dataset.pictures, say)
         linker.coupler.save(run.coupling_file)
         clock.lap("coupling")
-    metrics = _metrics(config, dataset, linker, dev, inputs, state)
+    linked, results = _validate(dataset, linker, dev, inputs)
+    clock.lap("validate")
+    why = why_not(config, dataset, kb)
+    if why is None:
+        linker.confidence = fit_confidence(config, dataset, linker, dev, linked, say)
+        linker.confidence.save(run.confidence_file)
+        clock.lap("confidence")
+    else:
+        say(f"no confidence is learned: {why}")
+    metrics = _metrics(config, results, inputs, state)
     metrics |= {"visual_history": visual, "seconds": clock.laps}
     if together:
         metrics["together_history"] = together
@@ -180,24 +190,34 @@ def _describe(inputs: TextInputs) -> str:
     return f"{len(inputs.table.documents):,} documents, {len(inputs.table):,} mentions; candidate recall {steps}"
 
 
+def _validate(
+    dataset: Dataset, linker: Linker, dev: Mapping[str, list[Document]], inputs: Mapping[str, TextInputs]
+) -> tuple[dict[str, Linked], dict[str, EvaluationResult]]:
+    """Link the validation splits to the best candidates, and score that."""
+    pictures = dataset.pictures if linker.visual else None
+    linked: dict[str, Linked] = {}
+    results: dict[str, EvaluationResult] = {}
+    for split, documents in dev.items():
+        started = time.perf_counter()
+        found, ranking = linker.best(documents, inputs.get(split), pictures)
+        seconds = time.perf_counter() - started
+        protocol = Protocol(candidates=dataset.candidate_protocol)
+        results[split] = evaluate(found, dataset=dataset.name, split=split, protocol=protocol, seconds=seconds)
+        linked[split] = (found, inputs.get(split), ranking)
+    return linked, results
+
+
 def _metrics(
     config: Config,
-    dataset: Dataset,
-    linker: Linker,
-    dev: Mapping[str, list[Document]],
+    results: Mapping[str, EvaluationResult],
     inputs: Mapping[str, TextInputs],
     state: TrainState | None,
 ) -> dict[str, Any]:
-    pictures = dataset.pictures if linker.visual else None
-    results = {}
-    for split, documents in dev.items():
-        protocol = Protocol(candidates=dataset.candidate_protocol)
-        linked = linker.link_prepared(documents, inputs.get(split), pictures, nil=False)
-        results[split] = evaluate(linked, dataset=dataset.name, split=split, protocol=protocol).to_dict()
-        if split in inputs:
-            results[split]["candidate_recall_steps"] = inputs[split].recall
+    validation = {split: result.to_dict() for split, result in results.items()}
+    for split, part in inputs.items():
+        validation[split]["candidate_recall_steps"] = part.recall
     epochs = {} if state is None else {"best_epoch": state.best_epoch, "epochs": state.epoch, "history": state.history}
-    return {"name": config.name, "seed": config.seed, **epochs, "validation": results}
+    return {"name": config.name, "seed": config.seed, **epochs, "validation": validation}
 
 
 def metrics_table(metrics: dict[str, Any]) -> str:

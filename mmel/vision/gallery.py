@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -133,6 +133,23 @@ class Gallery:
         out = np.zeros((len(entities), self.index.rows.shape[1]), np.float32)
         np.add.at(out, np.repeat(np.arange(len(entities)), counts), np.asarray(self.index.rows[rows], np.float32))
         return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12))
+
+    def on(self, kb: KnowledgeBase, own: KnowledgeBase) -> Gallery:
+        """The gallery over another base: its rows of the entities that are there too.
+
+        Args:
+            own: the base that it was built for.
+        """
+        known = kb.indices(own.ids(self.entities))
+        owners = known[np.searchsorted(self.entities, self.owners)]
+        order = np.argsort(owners, kind="stable")
+        order = order[owners[order] >= 0]
+        _check_owners(owners[order], kb, self.meta.source, self.meta.entities, self.meta.lost)
+        rows = build_index(np.asarray(self.index.rows)[order], self.index.kind)
+        count = int((known >= 0).sum())
+        absent = len(kb) - count if self.meta.source == PICTURES else self.meta.absent
+        meta = replace(self.meta, kb_name=kb.meta.name, kb_hash=kb.meta.content_hash, entities=count, absent=absent)
+        return Gallery(meta, rows, owners[order])
 
     def save(self, folder: str | Path) -> None:
         """Write the gallery as a folder for `open`, whole or not at all."""
