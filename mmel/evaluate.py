@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 from mmel.cli import Parser, run
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from mmel.datasets import Dataset
     from mmel.document import Document, LinkedDocument
     from mmel.evaluation.spans import EndToEnd
+    from mmel.kb import KnowledgeBase
     from mmel.linker import Linker
 
 EXAMPLE = """
@@ -23,6 +26,7 @@ python -m mmel.evaluate --model runs/sample-0 --dataset sample --split test
 python -m mmel.evaluate --model runs/aida-0 --dataset aida --root DATA/aida --split testa --json testa.json
 python -m mmel.evaluate --model runs/faces --dataset movies --root DATA/movies --split val --report val.html
 python -m mmel.evaluate --model runs/films --dataset movies --root DATA/movies --split val --from-text
+python -m mmel.evaluate --model runs/films --dataset movies --root DATA/movies --split val --nil --hide 0.2
 """
 
 
@@ -42,38 +46,64 @@ def main(argv: list[str]) -> int:
         action="store_true",
         help="also find the mentions in raw texts and whole pictures, and score finding, linking, and both",
     )
+    parser.add_argument(
+        "--nil", action="store_true", help="decide between entity and NIL, and score NIL as any other answer"
+    )
+    parser.add_argument(
+        "--hide",
+        type=float,
+        metavar="SHARE",
+        help="link to the knowledge base without this share of its entities; their mentions count as NIL",
+    )
+    parser.add_argument("--hide-seed", type=int, default=0, metavar="N", help="of the draw of --hide (default 0)")
     parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page that shows every link")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the linked documents as JSON lines")
     values = parser.parse_args(argv)
     from mmel.datasets import open_dataset
     from mmel.datasets.knowledge import dataset_kb
-    from mmel.errors import ConfigError, SkipReport
-    from mmel.evaluation.protocol import Protocol, evaluate
-    from mmel.formats.jsonl import write_linked
+    from mmel.errors import ConfigError
     from mmel.kb import KnowledgeBase
-    from mmel.linker import Linker
-    from mmel.training.run import RunFolder
 
-    dataset, skips = open_dataset(values.dataset, values.root), SkipReport()
-    kb = dataset_kb(dataset) if values.kb is None else KnowledgeBase.open(values.kb)
+    dataset = open_dataset(values.dataset, values.root)
     if values.from_text and dataset.candidate_protocol != "kb":
         raise ConfigError(
             f"--from-text: the mentions of '{dataset.name}' bring their candidates ({dataset.candidate_protocol}), and "
             "one that is found has none. Remedy: take a dataset whose candidates are the names of its knowledge base"
         )
-    # Candidates of the dataset's own come with their titles and links: any base that has them serves.
-    check = dataset.candidate_protocol == "kb"
+    kb = dataset_kb(dataset) if values.kb is None else KnowledgeBase.open(values.kb)
+    if values.hide is None:
+        return _evaluate(values, dataset, kb)
+    if not 0 < values.hide < 1:
+        raise ConfigError(f"--hide {values.hide:g}: it is a share of the entities, between 0 and 1")
+    from mmel.kb.hide import hidden_base
+
+    with hidden_base(kb, values.hide, values.hide_seed) as smaller:
+        return _evaluate(values, dataset, smaller)
+
+
+def _evaluate(values: Namespace, dataset: Dataset, kb: KnowledgeBase) -> int:
+    from mmel.errors import SkipReport
+    from mmel.evaluation.protocol import Protocol, evaluate
+    from mmel.formats.jsonl import write_linked
+    from mmel.kb.hide import hidden_golds
+    from mmel.training.run import RunFolder
+
+    skips = SkipReport()
     pictures = dataset.pictures if RunFolder(values.model).visual.is_dir() else None
-    linker = Linker.from_pretrained(values.model, kb, check_kb=check, pictures=pictures, keep_documents=True)
+    linker = _open(values, dataset, kb, pictures)
     documents = list(dataset.documents(values.split, skips))
+    candidates = dataset.candidate_protocol
+    if values.hide is not None:
+        documents = [hidden_golds(document, kb) for document in documents]
+        candidates += f" without {values.hide:g} of its entities (seed {values.hide_seed})"
     started = time.perf_counter()
-    linked = list(_watched(linker, documents, len(documents), pictures))
+    linked = list(_watched(linker, documents, len(documents), pictures, values.nil))
     seconds = time.perf_counter() - started
-    protocol = Protocol(candidates=dataset.candidate_protocol, missing_images=linker.missing_images)
+    protocol = Protocol(candidates, nil="scored" if values.nil else "ignored", missing_images=linker.missing_images)
     result = evaluate(linked, dataset=dataset.name, split=values.split, protocol=protocol, seconds=seconds)
     notes = list(_notes(linker))
     if values.from_text:
-        result = replace(result, end_to_end=_from_text(linker, linked, dataset, pictures))
+        result = replace(result, end_to_end=_from_text(linker, linked, dataset, pictures, values.nil))
     if values.out:
         write_linked(values.out, linked)
     if values.report:
@@ -94,21 +124,38 @@ def main(argv: list[str]) -> int:
     return skips.exit_code
 
 
+def _open(values: Namespace, dataset: Dataset, kb: KnowledgeBase, pictures: Path | None) -> Linker:
+    from mmel.errors import ConfigError
+    from mmel.linker import Linker
+
+    # Candidates of the dataset's own come with their titles and links: any base that has them serves.
+    check = dataset.candidate_protocol == "kb" and values.hide is None
+    linker = Linker.from_pretrained(values.model, kb, check_kb=check, pictures=pictures, keep_documents=True)
+    if values.nil and linker.confidence is None:
+        raise ConfigError(
+            f"--nil: {values.model} has learned no NIL. Remedy: train it with confidence.hide=0.2 on a dataset whose "
+            "candidates are the names of its knowledge base, or leave --nil out"
+        )
+    return linker
+
+
 def _watched(
-    linker: Linker, documents: Iterable[Document], total: int, pictures: Path | None
+    linker: Linker, documents: Iterable[Document], total: int, pictures: Path | None, nil: bool
 ) -> Iterator[LinkedDocument]:
     from mmel.progress import progress
 
-    return progress(linker.link(documents, pictures, nil=False), "linking", total, "document")
+    return progress(linker.link(documents, pictures, nil=nil), "linking", total, "document")
 
 
-def _from_text(linker: Linker, given: list[LinkedDocument], dataset: Dataset, pictures: Path | None) -> EndToEnd:
+def _from_text(
+    linker: Linker, given: list[LinkedDocument], dataset: Dataset, pictures: Path | None, nil: bool
+) -> EndToEnd:
     """Find and link the mentions of the same documents without their gold."""
     from mmel.evaluation.spans import evaluate_ends, without_gold
 
     raw = [without_gold(one.document) for one in given]
     started = time.perf_counter()
-    found = list(_watched(linker, linker.annotate(raw, pictures), len(raw), pictures))
+    found = list(_watched(linker, linker.annotate(raw, pictures), len(raw), pictures, nil))
     seconds = time.perf_counter() - started
     return evaluate_ends(given, found, distant=dataset.card.distant, seconds=seconds)
 

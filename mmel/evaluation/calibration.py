@@ -84,8 +84,49 @@ def calibration_of(pairs: Iterable[tuple[str | None, Link]], nil: bool) -> Calib
     return calibration(confidences, [gold == link.candidates[0].entity for gold, link in known])
 
 
-def nil_scores(golds: Sequence[str | None], links: Sequence[Link]) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class NilScores:
     """Precision, recall and F1 of the answer NIL over labelled mentions."""
-    pairs = [(gold == NIL, link.entity == NIL) for gold, link in zip(golds, links, strict=True) if gold is not None]
-    counts = [sum(g for g, _ in pairs), sum(p for _, p in pairs), sum(g and p for g, p in pairs)]
-    return dict(zip(("precision", "recall", "f1"), precision_recall_f1(counts).tolist(), strict=True))
+
+    precision: float
+    recall: float
+    f1: float
+
+
+def nil_scores(pairs: Iterable[tuple[str | None, Link]]) -> NilScores:
+    """Scores of NIL of links with their golds."""
+    said = [(gold == NIL, link.entity == NIL) for gold, link in pairs if gold is not None]
+    counts = [sum(g for g, _ in said), sum(p for _, p in said), sum(g and p for g, p in said)]
+    return NilScores(*precision_recall_f1(counts).tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class Certainty:
+    """What is known of the decisions of a modality beside whether they are right; see `nil_scores`, `calibration_of`.
+
+    `nil` is None where NIL is ignored, `calibration` where links have no confidence.
+    """
+
+    nil: NilScores | None = None
+    calibration: Calibration | None = None
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[str | None, Link]], nil: bool) -> Certainty:
+        """Of links with their golds; `nil`: NIL is a decision."""
+        return cls(nil_scores(pairs) if nil else None, calibration_of(pairs, nil))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What there is of it, as plain values."""
+        found: dict[str, Any] = {} if self.nil is None else {"nil": asdict(self.nil)}
+        return found if self.calibration is None else found | {"calibration": self.calibration.to_dict()}
+
+    def rows(self) -> list[str]:
+        """Lines for people, in per cent."""
+        rows = []
+        if self.nil is not None:
+            values = (self.nil.precision, self.nil.recall, self.nil.f1)
+            rows.append(f"{'  NIL':<24}" + "".join(f"{100 * value:>10.2f}" for value in values))
+        if (one := self.calibration) is not None:
+            count = sum(each.count for each in one.bins)
+            rows.append(f"  calibration: ECE {100 * one.ece:.2f}, Brier {one.brier:.4f} of {count:,} confidences")
+        return rows

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mmel.document import LinkedDocument
+from mmel.document import Link, LinkedDocument
 from mmel.errors import InputError
+from mmel.evaluation.calibration import Certainty
 from mmel.evaluation.metrics import (
     Interval,
     Scores,
@@ -56,7 +57,8 @@ class EvaluationResult:
     """Scores of one dataset split; a modality that has no mention, or was not linked at all, is None.
 
     `text_alone` and `visual_alone` are of the links that each modality made by itself, where documents were coupled.
-    `end_to_end` is there where the mentions were also to be found.
+    `end_to_end` is there where the mentions were also to be found; `certainty`, by modality, says how NIL was decided
+    and what confidences are worth.
     """
 
     dataset: str
@@ -69,6 +71,7 @@ class EvaluationResult:
     text_alone: Tally | None = None
     visual_alone: Tally | None = None
     end_to_end: EndToEnd | None = None
+    certainty: Mapping[str, Certainty] = field(default_factory=dict)
     _gains: dict[tuple[str, int], Interval] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -93,9 +96,9 @@ class EvaluationResult:
             "documents": len(self.document_ids),
         }
         if self.text is not None:
-            result["text"] = self._text()
+            result["text"] = self._text() | self._certainty("text").to_dict()
         if self.visual is not None:
-            result["visual"] = self._visual()
+            result["visual"] = self._visual() | self._certainty("visual").to_dict()
         if self.text_alone is not None or self.visual_alone is not None:
             result["alone"] = {name: self._beside(name) for name in MODALITIES if self._alone(name) is not None}
         result |= {"seconds": self.seconds, "documents_per_second": self.documents_per_second}
@@ -122,9 +125,9 @@ class EvaluationResult:
         """Protocol, counts and scores in per cent, for people."""
         lines = self.heading()
         if self.text is not None:
-            lines += _rows("text", self.text)
+            lines += _rows("text", self.text) + self._certainty("text").rows()
         if self.visual is not None:
-            lines += _rows("visual", self.visual)
+            lines += _rows("visual", self.visual) + self._certainty("visual").rows()
         for name in MODALITIES:
             if self._alone(name) is not None:
                 lines.append(self._gain_row(name))
@@ -145,6 +148,9 @@ class EvaluationResult:
         scored = self.protocol.nil == "scored"
         first, second = (tally.with_nil if scored else tally.in_kb for tally in (joint, alone))
         return paired_bootstrap(first[:, [2, 0]], second[:, [2, 0]], mean, resamples=resamples)
+
+    def _certainty(self, modality: Literal["text", "visual"]) -> Certainty:
+        return self.certainty.get(modality, Certainty())
 
     def _alone(self, modality: Literal["text", "visual"]) -> Tally | None:
         return self.text_alone if modality == "text" else self.visual_alone
@@ -227,6 +233,7 @@ def evaluate(
         raise InputError(
             f"{dataset} {split}: no document has a link, though '{text.unlinked or visual.unlinked}' has mentions"
         )
+    by_name = (("text", text), ("visual", visual))
     return EvaluationResult(
         dataset,
         split,
@@ -237,6 +244,7 @@ def evaluate(
         clock.seconds if seconds is None else seconds,
         text_alone.tally() if coupled else None,
         visual_alone.tally() if coupled else None,
+        certainty={name: Certainty.of(one.pairs, protocol.nil == "scored") for name, one in by_name if one.linked},
     )
 
 
@@ -266,13 +274,15 @@ class _Modality:
         self._name, self._builder = name, TallyBuilder()
         self.unlinked: str | None = None
         self.linked = False
+        self.pairs: list[tuple[str | None, Link]] = []
 
-    def add(self, document: str, gold: list[str | None], links: Any) -> None:
+    def add(self, document: str, gold: list[str | None], links: Sequence[Link]) -> None:
         self.linked = self.linked or bool(links)
         if gold and not links:
             self.unlinked = self.unlinked or document
         else:
             self._builder.add(document, gold, links)
+            self.pairs += zip(gold, links, strict=True)
         if self.linked and self.unlinked is not None:
             raise InputError(f"document '{self.unlinked}' has {self._name} mentions and no {self._name} link")
 

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mmel.document import Entity
+from mmel.document import NIL, Document, Entity
 from mmel.errors import InputError
 from mmel.kb.build import build
 from mmel.kb.store import KnowledgeBase
@@ -41,6 +41,23 @@ def hidden_base(kb: KnowledgeBase, share: float, seed: int) -> Iterator[Knowledg
         build(_left(kb, share, seed), Path(folder) / "kb", name=f"{kb.meta.name} without {share:g}", date=kb.meta.date)
         with KnowledgeBase.open(Path(folder) / "kb") as opened:
             yield opened
+
+
+def hidden_golds(document: Document, kb: KnowledgeBase) -> Document:
+    """The document with NIL as the label of each mention whose entity `kb` does not have."""
+    labels = [mention.entity for mention in document.text_mentions]
+    labels += [mention.entity for mention in document.visual_mentions]
+    golds = sorted({gold for gold in labels if gold is not None})
+    there = {gold for gold, index in zip(golds, kb.indices(golds).tolist(), strict=True) if index >= 0}
+
+    def known(gold: str | None) -> str | None:
+        return gold if gold is None or gold in there else NIL
+
+    return replace(
+        document,
+        text_mentions=tuple(replace(mention, entity=known(mention.entity)) for mention in document.text_mentions),
+        visual_mentions=tuple(replace(mention, entity=known(mention.entity)) for mention in document.visual_mentions),
+    )
 
 
 def _left(kb: KnowledgeBase, share: float, seed: int) -> Iterator[Entity]:
