@@ -208,7 +208,9 @@ class Network:
     def __call__(self, values: np.ndarray) -> np.ndarray:
         x = self.standardised(values)
         for number, (weights, offset) in enumerate(self.layers):
-            x = (np.maximum(x, 0) if number else x) @ weights + offset
+            x = np.maximum(x, 0) if number else x
+            # Row by row: a product of all rows would round each one as their number has it.
+            x = (x[:, None, :] @ weights)[:, 0] + offset
         # Log-odds of each case against the two others.
         top = x.max(1, keepdims=True)
         weight = np.exp(x - top)

@@ -267,7 +267,7 @@ class ConfidenceConfig(Section):
         description="share of the entities that is hidden, so that validation documents speak of what the base lacks; "
         "none: no confidence, and never NIL but for mentions without candidates",
     )
-    views: int = Field(default=3, ge=1, description="how often entities are hidden anew")
+    views: int = Field(default=2, ge=1, description="how often entities are hidden anew")
 
 
 class Config(Section):

@@ -174,10 +174,15 @@ class Linker:
     ) -> Iterator[LinkedDocument]:
         """Links of documents whose texts the text linker's preparer has made `inputs` of; `nil` as for `link`."""
         linked, ranking = self.best(documents, inputs, pictures)
-        if self.confidence is not None:
-            yield from self.confidence.judge(linked, inputs, ranking, self.kb, nil)
-        else:
-            yield from linked
+        return self.judged(linked, inputs, ranking, nil)
+
+    def judged(
+        self, linked: Sequence[LinkedDocument], inputs: TextInputs | None, ranking: Ranking | None, nil: bool = True
+    ) -> Iterator[LinkedDocument]:
+        """What `best` gave for `inputs`, with confidences and, where asked for, NIL; as it is without a confidence."""
+        if self.confidence is None:
+            return iter(linked)
+        return self.confidence.judge(linked, inputs, ranking, self.kb, nil)
 
     def best(
         self, documents: Sequence[Document], inputs: TextInputs | None, pictures: Path | None = None

@@ -72,7 +72,7 @@ def test_every_mention_has_one_link_with_ranked_candidates(linker: Linker, docum
         documents[1],
         Document("e", ""),
     ]
-    linked = list(linker.link(given))
+    linked = list(linker.link(given, nil=False))
     assert [one.document for one in linked] == given
     assert answers(linked)[2] == [NIL, NIL]
     for one in linked:
@@ -209,7 +209,7 @@ def test_a_base_with_entities_added_is_accepted(
     add([Entity("NEW", "Quarrelsome Newcomer", aliases=(Alias("Quarrelsome", 3),))], grown)
     with KnowledgeBase.open(grown) as kb:
         linker = Linker.from_pretrained(film_run, kb)
-        linked = list(linker.link([document("[Quarrelsome] enters.")]))
+        linked = list(linker.link([document("[Quarrelsome] enters.")], nil=False))
         assert answers(linked) == [["NEW"]]
         assert answers(list(linker.link(documents[:3]))) == answers(
             list(Linker.from_pretrained(film_run).link(documents[:3]))

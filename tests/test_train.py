@@ -35,6 +35,7 @@ def test_a_run_ends_with_its_metrics_and_where_it_lies(
     assert {path.name for path in (tmp_path / "run").iterdir()} == names | {
         "checkpoint.safetensors",
         "model.safetensors",
+        "confidence.json",
     }
     # The folder begun with seed 4 goes on with that; the metrics come as JSON too.
     assert main([str(tmp_path / "run"), "--json"]) == 0

@@ -16,7 +16,7 @@ from mmel.datasets.base import Dataset
 from mmel.datasets.knowledge import dataset_kb
 from mmel.document import Document
 from mmel.errors import InputError, SkipReport
-from mmel.evaluation.protocol import EvaluationResult, Protocol, evaluate
+from mmel.evaluation.protocol import Protocol, evaluate
 from mmel.kb import KnowledgeBase
 from mmel.linker import Linker
 from mmel.parallel import pick_device
@@ -82,8 +82,7 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
         linker.coupler = fit_coupling(config, linker, dev, inputs, dataset.pictures, say)
         linker.coupler.save(run.coupling_file)
         clock.lap("coupling")
-    linked, results = _validate(dataset, linker, dev, inputs)
-    clock.lap("validate")
+    linked, seconds = _best(linker, dev, inputs, dataset)
     why = why_not(config, dataset, kb)
     if why is None:
         linker.confidence = fit_confidence(config, dataset, linker, dev, linked, say)
@@ -91,7 +90,7 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
         clock.lap("confidence")
     else:
         say(f"no confidence is learned: {why}")
-    metrics = _metrics(config, results, inputs, state)
+    metrics = _metrics(config, dataset, linker, linked, seconds, inputs, state)
     metrics |= {"visual_history": visual, "seconds": clock.laps}
     if together:
         metrics["together_history"] = together
@@ -190,30 +189,35 @@ def _describe(inputs: TextInputs) -> str:
     return f"{len(inputs.table.documents):,} documents, {len(inputs.table):,} mentions; candidate recall {steps}"
 
 
-def _validate(
-    dataset: Dataset, linker: Linker, dev: Mapping[str, list[Document]], inputs: Mapping[str, TextInputs]
-) -> tuple[dict[str, Linked], dict[str, EvaluationResult]]:
-    """Link the validation splits to the best candidates, and score that."""
-    pictures = dataset.pictures if linker.visual else None
+def _best(
+    linker: Linker, dev: Mapping[str, Sequence[Document]], inputs: Mapping[str, TextInputs], dataset: Dataset
+) -> tuple[dict[str, Linked], dict[str, float]]:
+    """Links of validation splits to the best candidates, with what they were made of; seconds that each took."""
     linked: dict[str, Linked] = {}
-    results: dict[str, EvaluationResult] = {}
+    seconds = {}
     for split, documents in dev.items():
         started = time.perf_counter()
-        found, ranking = linker.best(documents, inputs.get(split), pictures)
-        seconds = time.perf_counter() - started
-        protocol = Protocol(candidates=dataset.candidate_protocol)
-        results[split] = evaluate(found, dataset=dataset.name, split=split, protocol=protocol, seconds=seconds)
+        found, ranking = linker.best(documents, inputs.get(split), dataset.pictures if linker.visual else None)
+        seconds[split] = time.perf_counter() - started
         linked[split] = (found, inputs.get(split), ranking)
-    return linked, results
+    return linked, seconds
 
 
 def _metrics(
     config: Config,
-    results: Mapping[str, EvaluationResult],
+    dataset: Dataset,
+    linker: Linker,
+    linked: Mapping[str, Linked],
+    seconds: Mapping[str, float],
     inputs: Mapping[str, TextInputs],
     state: TrainState | None,
 ) -> dict[str, Any]:
-    validation = {split: result.to_dict() for split, result in results.items()}
+    validation = {}
+    for split, (documents, texts, ranking) in linked.items():
+        protocol = Protocol(candidates=dataset.candidate_protocol)
+        found = linker.judged(documents, texts, ranking, nil=False)
+        result = evaluate(found, dataset=dataset.name, split=split, protocol=protocol, seconds=seconds[split])
+        validation[split] = result.to_dict()
     for split, part in inputs.items():
         validation[split]["candidate_recall_steps"] = part.recall
     epochs = {} if state is None else {"best_epoch": state.best_epoch, "epochs": state.epoch, "history": state.history}

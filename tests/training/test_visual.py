@@ -71,7 +71,7 @@ def documents(world: Path) -> list[Document]:
 def test_an_opened_linker_links_as_in_training(world: Path, run: Path, documents: list[Document]) -> None:
     linker = Linker.from_pretrained(run)
     assert linker.text is None and linker.visual is not None and linker.visual.pictures is not None
-    linked = list(linker.link(documents, world))
+    linked = list(linker.link(documents, world, nil=False))
     links = [link for one in linked for link in one.visual_links]
     golds = [mention.entity for one in documents for mention in one.visual_mentions]
     assert len(links) == len(golds) and all(one.text_links == () for one in linked)
