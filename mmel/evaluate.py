@@ -110,7 +110,8 @@ def _evaluate(values: Namespace, dataset: Dataset, kb: KnowledgeBase) -> int:
         from mmel.report.evaluation import write_report
 
         title = f"{dataset.name} {values.split}: {values.model.resolve().name}"
-        write_report(values.report, linked, kb, dataset.pictures, title=title, protocol=" · ".join(result.heading()))
+        heading, certainty = " · ".join(result.heading()), result.certainty
+        write_report(values.report, linked, kb, dataset.pictures, title=title, protocol=heading, certainty=certainty)
     if values.json == "-":
         print(json.dumps(result.to_dict(), indent=2))
     else:

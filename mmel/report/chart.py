@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from mmel.evaluation.calibration import Bin, Calibration
 from mmel.report.html import Html, element
 
 _WIDTH, _HEIGHT = 440, 260  # small enough that the text stays readable on a phone
@@ -45,6 +46,45 @@ def recall_curve(recalls: Sequence[float]) -> Html:
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
         role="img",
         aria_labelledby="curve-title curve-values",
+        class_="curve",
+    )
+
+
+def reliability_curve(found: Calibration, name: str) -> Html:
+    """The share that is right over the confidence, a dot a bin, larger where there are more, beside the diagonal.
+
+    name: of the modality, for the title.
+    """
+    total = sum(one.count for one in found.bins)
+    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]
+
+    def x(share: float) -> float:
+        return round(_LEFT + (_WIDTH - _LEFT - _RIGHT) * share, 1)
+
+    def y(share: float) -> float:
+        return round(_HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * share, 1)
+
+    def dot(one: Bin) -> Html:
+        text = f"{one.confidence:.1%} sure, {one.right:.1%} right, {one.count:,} mentions"
+        radius = round(2 + 7 * math.sqrt(one.count / total), 1)
+        return element("circle", element("title", text), cx=x(one.confidence), cy=y(one.right), r=radius, class_="dot")
+
+    values = ", ".join(f"{one.right:.1%} at {one.confidence:.1%}" for one in found.bins)
+    line = " ".join(f"{x(one.confidence):g},{y(one.right):g}" for one in found.bins)
+    return element(
+        "svg",
+        element("title", f"Reliability of the confidence, {name}", id=f"reliability-{name}"),
+        element("desc", f"Share that is right, at the mean confidence of each bin: {values}.", id=f"bins-{name}"),
+        [_level(y(tick), f"{tick:.0%}") for tick in ticks],
+        [_label(x(tick), _HEIGHT - _BOTTOM + 18, f"{tick:.0%}", "middle", "axis") for tick in ticks],
+        _label((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 5, "confidence", "middle", "axis"),
+        _label(10, 18, f"right, {name}: ECE {found.ece:.1%}, Brier {found.brier:.3f}", "start", "axis"),
+        element("line", x1=x(0), y1=y(0), x2=x(1), y2=y(1), class_="grid"),
+        element("polyline", points=line, class_="line"),
+        [dot(one) for one in found.bins],
+        viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
+        role="img",
+        aria_labelledby=f"reliability-{name} bins-{name}",
         class_="curve",
     )
 

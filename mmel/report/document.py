@@ -116,6 +116,7 @@ class DocumentReport:
         title: str,
         protocol: str = "",
         skips: SkipReport | None = None,
+        figures: Child = None,
     ) -> None:
         """Write a self-contained HTML page about the documents, whole or not at all.
 
@@ -125,13 +126,21 @@ class DocumentReport:
             pictures: folder that the images of documents are relative to.
             title: heading of the page. protocol: what it is about: dataset, split, model, candidates ...
             skips: where pictures that cannot be read are counted; the page says how many in any case.
+            figures: below the numbers.
         """
-        pieces = self.page(cards, pictures, title=title, protocol=protocol, skips=skips)
+        pieces = self.page(cards, pictures, title=title, protocol=protocol, skips=skips, figures=figures)
         with atomic_write(path) as stream:
             stream.writelines(pieces)
 
     def page(
-        self, cards: Entities, pictures: Path, *, title: str, protocol: str = "", skips: SkipReport | None = None
+        self,
+        cards: Entities,
+        pictures: Path,
+        *,
+        title: str,
+        protocol: str = "",
+        skips: SkipReport | None = None,
+        figures: Child = None,
     ) -> Iterator[str]:
         """The pieces of the page that `write` writes; arguments as there."""
         shown = self._shown()
@@ -150,6 +159,7 @@ class DocumentReport:
             element("h1", title),
             element("p", protocol, class_="protocol") if protocol else None,
             _headline(self.totals, shown, data.columns),
+            figures,
             unread(problems),
             self._part(len(shown)),
             _index(shown, self.totals) if len(shown) > 1 else None,
@@ -195,12 +205,13 @@ def write_document_report(
     top: int = 6,
     limit: int = 300,
     skips: SkipReport | None = None,
+    figures: Child = None,
 ) -> None:
     """Write a self-contained HTML page about linked documents; see `DocumentReport` for the arguments."""
     report = DocumentReport(limit, top)
     for one in linked:
         report.add(one)
-    report.write(path, cards, pictures, title=title, protocol=protocol, skips=skips)
+    report.write(path, cards, pictures, title=title, protocol=protocol, skips=skips, figures=figures)
 
 
 def document_page(

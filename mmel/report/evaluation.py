@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmel.document import LinkedDocument
+from mmel.evaluation.calibration import Certainty
 from mmel.evaluation.metrics import link_ranks
 from mmel.kb import KnowledgeBase
+from mmel.report.chart import reliability_curve
 from mmel.report.document import write_document_report
 from mmel.report.entities import kb_cards
 from mmel.report.visual import VisualResult, write_visual_report
@@ -15,18 +17,29 @@ from mmel.vision.regions import Region
 
 
 def write_report(
-    path: Path, linked: Sequence[LinkedDocument], kb: KnowledgeBase, pictures: Path, *, title: str, protocol: str
+    path: Path,
+    linked: Sequence[LinkedDocument],
+    kb: KnowledgeBase,
+    pictures: Path,
+    *,
+    title: str,
+    protocol: str,
+    certainty: Mapping[str, Certainty],
 ) -> None:
     """Write the page of linked documents: of texts with what stands beside them, of pictures where no text is linked.
 
     Args:
         pictures: folder that the pictures of documents and entities are relative to.
+        certainty: by modality; reliability is drawn where there are confidences.
     """
+    known = {name: one.calibration for name, one in certainty.items() if one.calibration is not None}
+    figures = [reliability_curve(one, name) for name, one in known.items()]
     cards = kb_cards(kb, pictures)
     if any(one.text_links for one in linked):
-        write_document_report(path, linked, cards, pictures, title=title, protocol=protocol)
+        write_document_report(path, linked, cards, pictures, title=title, protocol=protocol, figures=figures)
     else:
-        write_visual_report(path, visual_results(linked, pictures), cards, title=title, protocol=protocol)
+        results = visual_results(linked, pictures)
+        write_visual_report(path, results, cards, title=title, protocol=protocol, figures=figures)
 
 
 def visual_results(linked: Sequence[LinkedDocument], pictures: Path) -> list[VisualResult]:

@@ -15,7 +15,7 @@ from mmel.evaluation.metrics import mrr_at, recall_at
 from mmel.files import atomic_write
 from mmel.report.chart import recall_curve
 from mmel.report.entities import Entities, EntityCard, entity_cards, shortened
-from mmel.report.html import Html, element
+from mmel.report.html import Child, Html, element
 from mmel.report.page import Filter, Order, notes, page, tile, toolbar, unread
 from mmel.report.pictures import Thumbnails, thumbnails
 from mmel.vision.regions import Region
@@ -74,6 +74,7 @@ def write_visual_report(
     top: int = 5,
     limit: int = 1000,
     skips: SkipReport | None = None,
+    figures: Child = None,
 ) -> None:
     """Write a self-contained HTML page about `results`, whole or not at all.
 
@@ -83,6 +84,7 @@ def write_visual_report(
         top: entities shown of each mention.
         limit: mentions shown, the worst ones; the numbers are of all.
         skips: where pictures that cannot be read are counted; the page says how many in any case.
+        figures: below the numbers.
 
     Raises:
         ConfigError where `top` or `limit` is below 1.
@@ -100,6 +102,7 @@ def write_visual_report(
         element("h1", title),
         element("p", protocol, class_="protocol"),
         _headline(judged),
+        figures,
         unread(pictures.problems),
         _toolbar(judged, len(shown)),
     ]

@@ -43,7 +43,7 @@ Say = Callable[[str], None]
 Linked = tuple[Sequence[LinkedDocument], TextInputs | None, Ranking | None]
 FIRST_SEED = 1_000_000  # of hiding: evaluations hide with small ones, so that they hide others
 _MEMBERS, _HIDDEN_UNITS, _DECAY, _EPOCHS, _RATE, _BATCH = 5, 32, 0.3, 20, 3e-3, 500
-_FOLDS = 5
+_FOLDS, _DIGITS = 5, 5  # decimals of weights, which keep the file small
 _THRESHOLDS = np.linspace(0.05, 0.95, 91)
 _RIGHT, _NIL, _OTHER = range(len(CASES))
 
@@ -302,7 +302,8 @@ def fit_network(values: np.ndarray, case: np.ndarray, seed: int) -> Network:
             members.append(model.fit(x, y))
     first = np.concatenate([m.coefs_[0] for m in members], 1), np.concatenate([m.intercepts_[0] for m in members])
     last = np.concatenate([m.coefs_[1] for m in members]), np.sum([m.intercepts_[1] for m in members], 0)
-    return replace(still, layers=(first, (last[0] / _MEMBERS, last[1] / _MEMBERS)))
+    layers = (first, (last[0] / _MEMBERS, last[1] / _MEMBERS))
+    return replace(still, layers=tuple((weights.round(_DIGITS), offset.round(_DIGITS)) for weights, offset in layers))
 
 
 def fit_curve(log_odds: np.ndarray, right: np.ndarray, group: np.ndarray, seed: int) -> Curve:

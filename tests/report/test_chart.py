@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from mmel.report.chart import recall_curve
+from mmel.evaluation.calibration import calibration
+from mmel.report.chart import recall_curve, reliability_curve
 
 
 def points(svg: str) -> list[tuple[float, float]]:
@@ -41,3 +42,15 @@ def test_values_are_said_and_marked() -> None:
 def test_few_entities_still_make_a_curve() -> None:
     assert recall_curve([0.5, 1.0]).count("<circle") == 2
     assert recall_curve([1.0, 1.0, 1.0]).count("<circle") == 2
+
+
+def test_reliability_has_a_dot_a_bin_on_the_diagonal_where_confidence_is_frequency() -> None:
+    svg = reliability_curve(
+        calibration([0.25] * 4 + [0.75] * 4, [True, False, False, False, *[True] * 3, False]), "text"
+    )
+    assert svg.count("<circle") == 2 and "ECE 0.0%" in svg and "25.0% at 25.0%" in svg
+    diagonal = re.search(r'<line x1="([^"]+)" y1="([^"]+)" x2="([^"]+)" y2="([^"]+)" class="grid"', svg)
+    assert diagonal
+    left, low, right, high = map(float, diagonal.groups())
+    for x, y in points(svg):
+        assert (x - left) / (right - left) == pytest.approx((low - y) / (low - high), abs=0.01)

@@ -17,7 +17,7 @@ from mmel.training.confidence import Outcomes, best_threshold, fit_curve, fit_mo
 from mmel.training.run import RunFolder
 
 
-def invented(seed: int, n: int = 3000) -> Outcomes:
+def invented(seed: int, n: int = 1600) -> Outcomes:
     """Mentions whose case depends on two of five numbers, eight to a document."""
     random = np.random.default_rng(seed)
     values = random.normal(size=(n, 5))
