@@ -222,6 +222,8 @@
     pinned = pinned || stay;
     card.classList.toggle("pinned", pinned);
     if (pinned && narrow()) uncover();
+    // The browser may still scroll to the address, and cards that come into sight get their real height.
+    if (stay) requestAnimationFrame(() => requestAnimationFrame(() => active && place()));
     draw();
   }
 
@@ -282,24 +284,26 @@
 
   const narrow = () => window.innerWidth <= 760;
 
-  // Beside the mention where there is room, over nothing that it is coupled with; a sheet at the foot of a phone.
+  // Next to the mention, over neither it nor the pictures that it is coupled with; a sheet at the foot of a phone.
   function place() {
-    card.style.left = card.style.top = "";
+    card.style.left = card.style.top = card.style.maxHeight = "";
     if (narrow()) return;
     const at = nodeOf(active).getClientRects()[0];
-    const [width, height, gap] = [card.offsetWidth, card.offsetHeight, 10];
-    const [right, foot] = [document.documentElement.clientWidth - 8, window.innerHeight - 8];
-    let left = active.side === "v" ? at.left - width - 3 * gap : at.left;
-    if (left < 8) left = active.side === "v" ? Math.min(at.right + gap, right - width) : 8;
-    const panel = active.side === "t" && nodeOf(active).closest(".body").querySelector(".pictures")?.getBoundingClientRect();
-    if (panel) left = Math.min(left, panel.left - width - gap);
-    let top = active.side === "v" ? at.top : at.bottom + gap;
-    if (active.side === "t" && top + height > foot) top = at.top - gap - height >= 8 ? at.top - gap - height : top;
-    if (top + height > foot) {
-      top = Math.max(8, foot - height);
-      if (active.side === "t") left = at.right + gap + width <= right ? at.right + gap : Math.max(8, at.left - gap - width);
+    const [width, height, gap, edge] = [card.offsetWidth, card.offsetHeight, 10, 8];
+    const [right, foot] = [document.documentElement.clientWidth - edge, window.innerHeight - edge];
+    const [below, above] = [foot - at.bottom - gap, at.top - gap - edge];
+    const side = [at.left - gap - width, at.right + gap].find((left) => left >= edge && left + width <= right);
+    let [left, top] = [side, Math.max(edge, Math.min(at.top, foot - height))];
+    if (side === undefined || (active.side === "t" && Math.max(below, above) >= height)) {
+      const under = below >= height || below >= above;
+      // Where it fits nowhere it is made lower, and scrolls.
+      const high = Math.min(height, Math.max(below, above));
+      card.style.maxHeight = high < height ? `${high}px` : "";
+      const panel = active.side === "t" && nodeOf(active).closest(".body").querySelector(".pictures")?.getBoundingClientRect();
+      left = Math.max(edge, Math.min(at.left, (panel ? panel.left - gap : right) - width));
+      top = under ? at.bottom + gap : at.top - gap - high;
     }
-    card.style.left = `${Math.max(8, Math.min(left, right - width)) + window.scrollX}px`;
+    card.style.left = `${left + window.scrollX}px`;
     card.style.top = `${top + window.scrollY}px`;
   }
 
@@ -459,7 +463,7 @@
   document.addEventListener("keydown", (event) => {
     if (!active) return;
     const inside = card.contains(document.activeElement);
-    if (event.key === "Escape") inside ? close() : hide();
+    if (event.key === "Escape") return inside ? close() : hide();
     // Only where the reader is: arrows belong to the page, to the search box and to the choices, too.
     const here = inside || document.activeElement === nodeOf(active);
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -469,6 +473,8 @@
   });
   document.addEventListener("scroll", draw, { capture: true, passive: true });
   window.addEventListener("resize", measure);
+  // Cards get their real height when they come into sight, and move what is below.
+  new ResizeObserver(measure).observe(list);
   bar.addEventListener("click", draw);
   bar.addEventListener("input", draw);
   // Tables of links ---------------------------------------------------------------------------------------------------

@@ -166,7 +166,7 @@ class DocumentReport:
             _toolbar(shown, self.totals),
             block,
         ]
-        view = View(known, shots, bool(self.totals.labelled), self.totals.coupled)
+        view = View(known, shots, title, bool(self.totals.labelled), self.totals.coupled)
         items = (view.card(order, one) for order, one in enumerate(shown))
         return page(title, header, items, css=shots.thumbnails.css + small.css, kind="document")
 

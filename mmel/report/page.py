@@ -83,12 +83,12 @@ def toolbar(filters: Sequence[Filter], orders: Sequence[Order], *, more: Child =
         for one in filters
     ]
     options = [element("option", one.label, value=f"{'-' if one.falls else ''}{one.key}") for one in orders]
-    hint = "Search titles, ids, files"
+    hint = "Search in titles, ids, files"
     return element(
         "form",
         element("div", buttons, class_="filters", role="group", aria_label="Show"),
         more,
-        element("input", type="search", id="search", placeholder=hint, aria_label="Search", hidden=not several),
+        element("input", type="search", id="search", placeholder="Search", title=hint, hidden=not several),
         element("label", "Order ", element("select", options, id="order"), for_="order", hidden=not several),
         element("output", id="shown", for_="search", aria_live="polite", hidden=not several),
         class_="toolbar",

@@ -26,11 +26,12 @@ _STYLED = ("left", "top", "width", "height")
 class View:
     """Writes documents: what is known of the entities, and the pictures.
 
-    `labelled`: whether any document has gold labels. `coupled`: whether modalities decided together.
+    `title` of the page. `labelled`: whether any document has gold labels. `coupled`: whether both modalities decided.
     """
 
     entities: Mapping[str, EntityCard]
     shots: Shots
+    title: str
     labelled: bool
     coupled: bool
 
@@ -42,7 +43,8 @@ class View:
             "li",
             element(
                 "header",
-                element("h2", name_of(judged), dir="auto"),
+                # The page of one document says it already.
+                element("h2", name_of(judged), dir="auto") if name_of(judged) != self.title else None,
                 element("span", document.id, class_="id", dir="auto") if document.title else None,
                 element("span", _verdict(judged), class_="verdict"),
             ),
@@ -119,7 +121,7 @@ class View:
         return element(
             "a",
             f"{tag} " if tag else None,
-            self.title(mention.entity),
+            self.named(mention.entity),
             class_=f"name state {' '.join(mention.states)}",
             href=f"#{anchor_id(order, mention)}",
             tabindex="-1",
@@ -138,7 +140,7 @@ class View:
             href=f"#{name}",
             id=name,
             style=style,
-            aria_label=f"Picture {number}: {self.title(mention.entity)}",
+            aria_label=f"Picture {number}: {self.named(mention.entity)}",
         )
 
     # --- links ------------------------------------------------------------------------------------------------------
@@ -165,39 +167,38 @@ class View:
     def _row(self, order: int, judged: JudgedDocument, one: JudgedMention) -> Html:
         return element(
             "tr",
-            element("th", element("a", self._mentioned(judged, one), href=f"#{anchor_id(order, one)}"), scope="row"),
+            element(
+                "th",
+                element("a", _mentioned(judged, one), href=f"#{anchor_id(order, one)}"),
+                [" ", element("small", one.name)] if one.modality == "visual" else None,
+                scope="row",
+            ),
             [element("td", cell, dir="auto") for cell in self._cells(judged, one)],
             class_=f"state {' '.join(one.states)}",
         )
 
     def _cells(self, judged: JudgedDocument, one: JudgedMention) -> Iterator[Sequence[str] | None]:
-        known = one.entity != NIL and self.title(one.entity) != one.entity
-        yield [element("strong", self.title(one.entity)), *([" ", element("small", one.entity)] if known else [])]
-        yield [f"{one.score:.3f}"]
+        known = one.entity != NIL and self.named(one.entity) != one.entity
+        yield [element("strong", self.named(one.entity)), *([" ", element("small", one.entity)] if known else [])]
+        yield [element("span", f"{one.score:.3f}", class_="number")]
         second = one.runner_up
-        yield [self.title(second.entity), " ", element("small", f"{second.score:.3f}")] if second else None
+        yield [self.named(second.entity), " ", element("small", f"{second.score:.3f}")] if second else None
         if self.coupled:
             coupling = judged.strongest.get((one.modality, one.place))
             yield [self._joined(judged, one, coupling)] if coupling else None
-            yield [self.title(one.alone[0])] if one.alone and one.changed else None
+            yield [self.named(one.alone[0])] if one.alone and one.changed else None
         if self.labelled:
             right = "✓ " if not one.wrong else "✗ "
-            yield None if one.gold is None else [f"{right}{self.title(one.gold)}"]
-
-    def _mentioned(self, judged: JudgedDocument, one: JudgedMention) -> str:
-        if one.modality == "text":
-            return one.name
-        image = judged.document.visual_mentions[one.place].image
-        return f"Picture {judged.images.index(image) + 1}: {one.name}"
+            yield None if one.gold is None else [f"{right}{self.named(one.gold)}"]
 
     def _joined(self, judged: JudgedDocument, one: JudgedMention, coupling: Coupling) -> str:
         """The mention that one is coupled with most, and the way there in the knowledge base."""
         other = judged.of("visual")[coupling.visual] if one.modality == "text" else judged.of("text")[coupling.text]
         path = coupling.path if one.modality == "text" else coupling.path[::-1]
-        way = " → ".join(self.title(entity) for entity in path) if path else "no short path"
-        return f"{self._mentioned(judged, other)} ({way})"
+        way = " → ".join(self.named(entity) for entity in path) if path else "no short path"
+        return f"{_mentioned(judged, other)} ({way})"
 
-    def title(self, entity: str) -> str:
+    def named(self, entity: str) -> str:
         return NIL if entity == NIL else self.entities[entity].title
 
 
@@ -209,6 +210,12 @@ def name_of(judged: JudgedDocument) -> str:
 def anchor_id(order: int, mention: JudgedMention) -> str:
     """`d3-t5`: the script reads the numbers of document and mention from it."""
     return f"d{order}-{mention.modality[0]}{mention.place}"
+
+
+def _mentioned(judged: JudgedDocument, one: JudgedMention) -> str:
+    if one.modality == "text":
+        return one.name
+    return f"Picture {judged.images.index(judged.document.visual_mentions[one.place].image) + 1}"
 
 
 def _anchor(order: int, mention: JudgedMention, text: str, *, first: bool = True, also: bool = False) -> Html:

@@ -20,6 +20,7 @@ from mmel.document import (
     Box,
     Coupling,
     Document,
+    Entity,
     Link,
     LinkedDocument,
     ScoredCandidate,
@@ -27,7 +28,10 @@ from mmel.document import (
     VisualMention,
 )
 from mmel.errors import ConfigError, InputError
-from mmel.report import EntityCard, write_document_report
+from mmel.kb import KnowledgeBase
+from mmel.kb.build import build
+from mmel.report import DocumentReport, EntityCard, document_page, kb_cards, write_document_report
+from mmel.report import judged as judged_module
 from tests.report.reading import Page
 
 EVIL = "</script></style><!--<script>alert('x')</script> \"quoted\" & Sons"
@@ -154,15 +158,15 @@ def test_a_table_has_every_link_for_those_who_print(pictures: Path) -> None:
             "Title A A",
             "0.900",
             "Title B 0.100",
-            "Picture 1: a.png (Title A → Title F → Actor P)",
+            "Picture 1 (Title A → Title F → Actor P)",
             "",
             "✓ Title A",
         ],
-        ["Bob", "Title B B", "0.600", "", "Picture 2: b.png (no short path)", "Title D", "✓ Title B"],
-        ["Cy", "Title D D", "0.800", "Title A 0.100", "Picture 1: a.png (Title D → Actor P)", "Title C", "✗ Title C"],
-        ["Picture 1: a.png", "Actor P P", "0.900", "", "Ann (Actor P → Title F → Title A)", "", "✓ Actor P"],
-        ["Picture 2: b.png", "NIL", "0.450", "", "Bob (no short path)", "Actor Q", "✗ Actor Q"],
-        ["Picture 2: b.png", "NIL", "0.700", "", "", "", "✓ NIL"],
+        ["Bob", "Title B B", "0.600", "", "Picture 2 (no short path)", "Title D", "✓ Title B"],
+        ["Cy", "Title D D", "0.800", "Title A 0.100", "Picture 1 (Title D → Actor P)", "Title C", "✗ Title C"],
+        ["Picture 1 a.png", "Actor P P", "0.900", "", "Ann (Actor P → Title F → Title A)", "", "✓ Actor P"],
+        ["Picture 2 b.png", "NIL", "0.450", "", "Bob (no short path)", "Actor Q", "✗ Actor Q"],
+        ["Picture 2 b.png", "NIL", "0.700", "", "", "", "✓ NIL"],
     ]
     # Each leads to its mention; a script hides the table until it is asked for, a printer does not.
     ids = {attributes.get("id") for attributes, _ in page.find("a", "m")}
@@ -249,17 +253,19 @@ def test_titles_names_and_texts_are_escaped_everywhere(pictures: Path) -> None:
     one = Document(
         EVIL,
         text,
-        title=EVIL,
+        title=f"{EVIL}!",
         text_mentions=(TextMention(4, 4 + len(EVIL), EVIL, "A"), TextMention(5, 9, text[5:9], EVIL)),
-        visual_mentions=(VisualMention(f"{'x' * 9}<i>.png", None, EVIL),),
+        visual_mentions=(VisualMention(f"{'x' * 9}<i>.png", None, EVIL, extra={"confidence": EVIL}),),
+        images=('"><script>alert(2)</script>.png',),
     )
     odd = (ScoredCandidate(EVIL, 0.5, 0.0, {EVIL: 1.0}),)
     evil = LinkedDocument(one, (Link(EVIL, 0.5, odd),) * 2, (Link("A", 0.5, odd),), couplings=(Coupling(0, 0, 1.0),))
-    page = written(pictures, [evil], cards=cards(pictures, A=EVIL), title=EVIL, protocol=EVIL)
+    known = cards(pictures, A=EVIL) | {"B": EntityCard("B", "B", type=EVIL)}
+    page = written(pictures, [evil, evil], cards=known, title=EVIL, protocol=EVIL)
     page.check_self_contained(scripts=2)
     assert "<script>alert" not in page.source and "<!--" not in page.source
-    assert page.find("title")[0][1] == page.find("h1")[0][1] == page.find("h2")[0][1] == EVIL
-    assert texts(page) == [text.replace("\x00", "�").replace("\ud800", "�")]
+    assert page.find("title")[0][1] == page.find("h1")[0][1] == EVIL and page.find("h2")[0][1] == f"{EVIL}!"
+    assert texts(page) == [text.replace("\x00", "�").replace("\ud800", "�")] * 2
     values = data(page)
     assert values["columns"] == [EVIL] and [EVIL, EVIL, "not in the knowledge base", "", ""] in values["entities"]
     assert [EVIL, text[5:9]] == [mention[0] for mention in values["documents"][0]["text"]]
@@ -298,6 +304,124 @@ def test_documents_of_one_modality_and_without_gold(pictures: Path) -> None:
     page = written(pictures, [LinkedDocument(Document("empty", ""))])
     assert [text for _, text in page.find("h2")] == ["empty"]
     assert written(pictures, []).find("h2") == []
+
+
+def unlabelled(id: str, *scores: float) -> LinkedDocument:
+    """Ann, Bob and Cy without labels, each linked to A."""
+    return LinkedDocument(document(id, (None, None, None)), tuple(link("A", score) for score in scores))
+
+
+def test_without_labels_nothing_is_said_to_be_right_or_wrong(pictures: Path) -> None:
+    page = written(pictures, [unlabelled("a", 0.9, 0.9, 0.9), unlabelled("b", 0.1, 0.2, 0.9)])
+    body = page.source.split("</style>")[1].replace("right arrow", "arrow").split("<script")
+    body = body[0] + body[1].split("</script>")[1]
+    assert not re.search(r"\b(right|wrong|gold|errors?)\b|✓|✗", body, re.IGNORECASE)
+    assert {"right", "wrong"}.isdisjoint(word for words, _ in anchors(page).values() for word in words)
+    # In the order that they were given, with the doubtful ones at hand.
+    assert [text for _, text in page.find("h2")] == ["a", "b"]
+    assert [attributes["data-doubtful"] for attributes, _ in page.find("li", "card")] == ["0", "2"]
+
+
+def test_what_the_filters_need_is_on_the_page(pictures: Path) -> None:
+    page = written(pictures, [joint("d"), unlabelled("u", 0.1, 0.9, 0.9)])
+    states = {str(attributes["data-show"]) for attributes, _ in page.find("button") if "data-show" in attributes}
+    assert states == {"", "wrong", "nil", "low", "disagree", "unlabelled"}
+    shown = {str(attributes["id"]): str(attributes["data-state"]).split() for attributes, _ in page.find("li", "card")}
+    for name, words in shown.items():
+        on_mentions = {word for id, (kinds, _) in anchors(page).items() if id.startswith(f"{name}-") for word in kinds}
+        assert set(words) == on_mentions & states
+    # A step of the choice of what is low is what the page was written with.
+    chosen = [attributes["value"] for attributes, _ in page.find("option") if "selected" in attributes]
+    assert chosen == ["0.5"] == [text for _, text in page.find("span", "low-step")]
+
+
+def test_the_index_counts_and_leads_to_every_document(pictures: Path) -> None:
+    page = written(pictures, [joint("d"), unlabelled("u", 0.1, 0.9, 0.9)])
+    assert rows(page, '<details class="index"') == [
+        ["Document", "text", "pictures", "Wrong", "NIL", "Low confidence", "Modalities disagree"],
+        ["d", "3", "3", "2", "2", "1", "3"],
+        ["u", "3", "0", "0", "0", "1", "0"],
+    ]
+    ids = {attributes["id"] for attributes, _ in page.find("li", "card")}
+    assert {attributes["data-card"] for attributes, _ in page.find("tr") if "data-card" in attributes} == ids
+    assert written(pictures, [joint()]).find("details", "index") == []
+
+
+def test_addresses_in_a_text_are_text(pictures: Path) -> None:
+    text = 'See https://example.org/a.png and <img src="http://example.org/b.png"> of Ann.'
+    one = Document("d", text, text_mentions=(TextMention(text.index("Ann"), text.index("Ann") + 3, "Ann"),))
+    page = written(pictures, [LinkedDocument(one, (link("A"),))])
+    assert texts(page) == [text]
+    for tag, attributes, _ in page.elements:
+        values = [attributes.get(name) or "" for name in ("src", "href", "action", "style", "srcset", "data")]
+        assert tag != "img" and not re.search("https?:|//", " ".join(values))
+
+
+def test_pictures_without_a_mention_are_shown(pictures: Path) -> None:
+    one = Document("d", "", visual_mentions=(VisualMention("a.png"),), images=("a.png", "c.png"))
+    page = written(pictures, [LinkedDocument(one, (), (link("P"),))])
+    assert [text for _, text in page.find("figcaption")] == ["Picture 1Actor P", "Picture 2nothing linked"]
+
+
+def test_many_documents_leave_the_doubtful_ones_and_are_all_counted(pictures: Path) -> None:
+    report = DocumentReport(limit=3)
+    for place in range(200):
+        report.add(unlabelled(f"d{place}", 0.9, 0.1 if place in (7, 150) else 0.9, 0.9))
+    assert len(report._kept) == 3
+    path = pictures / "report.html"
+    report.write(path, {}, pictures, title="t")
+    page = Page(path)
+    # The first of those that have nothing to check fills the page; the order is that of the corpus.
+    assert [text for _, text in page.find("h2")] == ["d0", "d7", "d150"]
+    assert page.find("p", "part")[0][1].startswith("3 of 200 documents are shown, those with the most links to check.")
+    assert scores(page)[1] == ["text", "600", "0", "2"]
+
+
+def test_a_page_stays_below_its_size(pictures: Path) -> None:
+    reports = [DocumentReport(megabytes=size) for size in (0.02, 1e-6)]
+    shown = []
+    for report in reports:
+        for place in range(50):
+            report.add(unlabelled(f"d{place}", 0.9, 0.9, 0.9))
+        page = "".join(report.page({}, pictures, title="t"))
+        shown.append(page.count('<li class="card'))
+    # What there is room for, and one document whatever its size.
+    assert 1 < shown[0] + 1 < 50 and shown[1] == 1
+    with pytest.raises(ConfigError, match="megabytes = 0"):
+        DocumentReport(megabytes=0)
+
+
+def test_the_beginning_of_a_long_document_is_shown(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judged_module, "CHARACTERS", 12)
+    monkeypatch.setattr(judged_module, "PICTURES", 1)
+    page = written(pictures, [joint()])
+    assert texts(page) == [TEXT[:12]] and list(anchors(page)) == ["d0-t0", "d0-t1", "d0-v0"]
+    said = [text for _, text in page.find("p", "part")]
+    assert said == ["The first 12 of 19 characters are shown.", "1 of 2 pictures are shown."]
+    # Counted whole.
+    assert [row[1] for row in scores(page)] == ["mentions", "3", "3 2 with gold"]
+    assert [one[:2] for one in data(page)["documents"][0]["couplings"]] == [[0, 0]]
+
+
+def test_one_document_as_a_page_of_its_own(pictures: Path) -> None:
+    path = pictures / "one.html"
+    path.write_text(document_page(joint("r1"), cards(pictures), pictures, protocol="run x"), encoding="utf-8")
+    page = Page(path)
+    page.check_self_contained(scripts=2)
+    # Its name stands there once, and there is nothing to search or to order.
+    assert page.find("h1")[0][1] == "r1" and page.find("h2") == [] and page.find("details", "index") == []
+    assert all("hidden" in attributes for attributes, _ in page.find("input"))
+    assert len(anchors(page)) == 6
+
+
+def test_cards_of_a_knowledge_base(pictures: Path) -> None:
+    records = [Entity("A", "Ann", "person", "who", images=("x/a.png", "b.png")), Entity("B", "Bo")]
+    build(records, pictures / "kb")
+    kb = KnowledgeBase.open(pictures / "kb")
+    assert kb_cards(kb, pictures)(["B", "A", "none"]) == {
+        "A": EntityCard("A", "Ann", "who", pictures / "x/a.png", "person"), "B": EntityCard("B", "Bo"),
+    }  # fmt: skip
+    assert kb_cards(kb, None)(["A"])["A"].picture is None
 
 
 def test_pictures_that_cannot_be_read_keep_their_links(pictures: Path) -> None:
