@@ -12,6 +12,7 @@ from mmel.kb import KnowledgeBase
 from mmel.report.chart import reliability_curve
 from mmel.report.document import write_document_report
 from mmel.report.entities import kb_cards
+from mmel.report.html import element
 from mmel.report.visual import VisualResult, write_visual_report
 from mmel.vision.regions import Region
 
@@ -33,7 +34,8 @@ def write_report(
         certainty: by modality; reliability is drawn where there are confidences.
     """
     known = {name: one.calibration for name, one in certainty.items() if one.calibration is not None}
-    figures = [reliability_curve(one, name) for name, one in known.items()]
+    curves = [reliability_curve(one, name) for name, one in known.items()]
+    figures = element("div", curves, class_="figures") if curves else None
     cards = kb_cards(kb, pictures)
     if any(one.text_links for one in linked):
         write_document_report(path, linked, cards, pictures, title=title, protocol=protocol, figures=figures)

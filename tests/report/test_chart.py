@@ -49,8 +49,9 @@ def test_reliability_has_a_dot_a_bin_on_the_diagonal_where_confidence_is_frequen
         calibration([0.25] * 4 + [0.75] * 4, [True, False, False, False, *[True] * 3, False]), "text"
     )
     assert svg.count("<circle") == 2 and "ECE 0.0%" in svg and "25.0% at 25.0%" in svg
-    diagonal = re.search(r'<line x1="([^"]+)" y1="([^"]+)" x2="([^"]+)" y2="([^"]+)" class="grid"', svg)
+    diagonal = re.search(r'<line x1="([^"]+)" y1="([^"]+)" x2="([^"]+)" y2="([^"]+)" class="line"', svg)
     assert diagonal
     left, low, right, high = map(float, diagonal.groups())
-    for x, y in points(svg):
+    dots = re.findall(r'cx="([^"]+)" cy="([^"]+)"', svg)
+    for x, y in [(float(x), float(y)) for x, y in dots]:
         assert (x - left) / (right - left) == pytest.approx((low - y) / (low - high), abs=0.01)
