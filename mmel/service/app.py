@@ -171,6 +171,8 @@ class Service:
             linked = await later(self._worker.submit(submission.document))
             return await later(self._writer.submit(write, submission, linked))
         except InputError as error:
+            if error.file is not None:  # one of ours, whose path is nobody's business
+                raise
             raise HTTPException(422, str(error)) from error
         except Closed as error:
             raise HTTPException(503, str(error), _FULL) from error

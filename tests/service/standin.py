@@ -26,7 +26,7 @@ from mmel.service.limits import Limits
 
 @dataclass
 class StandIn:
-    """Mentions are capitalised words and whole pictures; `Slow`, `Wrong` and `Broken` do what they say."""
+    """Mentions are capitalised words and whole pictures; `Slow`, `Wrong`, `Rewritten` and `Broken` do what they say."""
 
     calls: list[int] = field(default_factory=list)
     slow: float = 0.0
@@ -38,6 +38,8 @@ class StandIn:
             time.sleep(self.slow)
         if any("Wrong" in document.text for document in documents):
             raise InputError("the text says Wrong", field="text", remedy="say something else")
+        if any("Rewritten" in document.text for document in documents):
+            raise InputError("is gone", file=pictures / "kb.sqlite")
         if any("Broken" in document.text for document in documents):
             raise RuntimeError("broken")
         return [self._linked(document, pictures) for document in documents]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import socket
@@ -232,9 +233,23 @@ def test_who_hangs_up_leaves_nothing(service: Running) -> None:
 
 
 def test_a_fault_of_ours_is_said_and_the_next_is_answered(service: Running) -> None:
-    answer = service.json("/link", {"text": "Broken"})
-    assert (answer.status, answer.reason) == (500, "the service has failed; its log says why")
+    for text in ("Broken", "Rewritten"):
+        answer = service.json("/link", {"text": text})
+        assert (answer.status, answer.reason) == (500, "the service has failed; its log says why")
     assert service.json("/link", {"text": "Tom"}).status == 200
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    parts = [("pictures", picture(), "a.png")]
+    with monkeypatch.context() as patched:
+        patched.setattr("mmel.service.intake._Form._take", full)
+        answer = service.post("/link", parts)
+    assert (answer.status, answer.reason) == (507, "no room is left for pictures")
+    assert not service.left_behind()
+    assert service.post("/link", parts).status == 200
 
 
 def test_a_document_that_takes_too_long() -> None:
