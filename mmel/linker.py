@@ -149,7 +149,8 @@ class Linker:
     ) -> Iterator[LinkedDocument]:
         """Yield the documents in order, each with one link per mention.
 
-        They are drawn in batches, and the text of the next batch is prepared while one is scored.
+        They are drawn in batches, and the text of the next batch is prepared while one is scored. A document without
+        mentions gets no links: `link(annotate(documents))` finds them first.
 
         Args:
             pictures: folder that the images of visual mentions are relative to.
