@@ -129,13 +129,13 @@ class RawInput:
         pictures = [file for file in files if file.suffix.lower() in PICTURES]
         for file in files:
             if file.suffix.lower() not in (*TEXTS, *MARKDOWN, *PICTURES):
-                self.notes.add(f"files are neither text nor picture ('{file.suffix}')", str(file))
+                self.notes.add(f"file is neither text nor picture ('{file.suffix}')", str(file))
         if len(texts) == 1:
             yield from self._tried(texts[0], self._id(folder), pictures)
         elif texts:
             yield from self._several(texts, pictures)
         elif pictures and texts_only:
-            self.notes.add("folders hold pictures and no text; they are read where a text links to them", str(folder))
+            self.notes.add("folder holds pictures and no text; they are read where a text links to them", str(folder))
         elif pictures:
             yield from self._tried(None, self._id(folder), pictures)
         for each in folders:
@@ -147,7 +147,7 @@ class RawInput:
         for picture in pictures:
             owner = max((stem for stem in stems if _begins(picture.stem, stem)), key=len, default=None)
             if owner is None:
-                self.notes.add("pictures beside several texts have the name of none", str(picture))
+                self.notes.add("picture beside several texts has the name of none", str(picture))
             else:
                 owned.setdefault(stems[owner], []).append(picture)
         for text in texts:
@@ -164,7 +164,7 @@ class RawInput:
         _check_name(id, self.path)
         content, guessed = ("", None) if text is None else read_any_text(text, self.settings.max_characters)
         if guessed is not None:
-            self.notes.add(f"texts are not UTF-8 and were read as {guessed}", str(text))
+            self.notes.add(f"text is not UTF-8 and was read as {guessed}", str(text))
         title, images = "", [self._relative(picture) for picture in pictures]
         if text is not None and text.suffix.lower() in MARKDOWN:
             from mmel.scoring.markdown import read_markdown
@@ -252,7 +252,9 @@ class Notes(Counter[str]):
 
     def lines(self) -> list[str]:
         """One line a note."""
-        return [f"{count:,} {what}: {self.examples[what]}{' ...' * (count > 1)}" for what, count in self.most_common()]
+        return [
+            f"{count:,} x {what}: {self.examples[what]}{' ...' * (count > 1)}" for what, count in self.most_common()
+        ]
 
 
 def _listed(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -60,8 +60,8 @@ def test_many_texts_of_a_folder_have_the_pictures_of_their_names(tmp_path: Path)
     raw, documents = read(tmp_path)
     assert shape(documents) == {"a": ("a-1.jpg", "a.jpg"), "ab": ("ab_2.jpg",), "c": ()}
     assert set(raw.notes) == {
-        "pictures beside several texts have the name of none",
-        "files are neither text nor picture ('.docx')",
+        "picture beside several texts has the name of none",
+        "file is neither text nor picture ('.docx')",
     }
     assert any("abc.jpg" in line for line in raw.notes.lines())
 
@@ -178,7 +178,7 @@ def test_bad_files_of_a_folder_are_counted_and_the_others_read(tmp_path: Path) -
     raw, documents = read(tmp_path)
     assert [one.id for one in documents] == ["good", "old"] and raw.skips.counts == {BAD: 3}
     assert documents[1].extra == {"encoding": "cp1252"} and documents[1].text == "Amélie über"
-    assert raw.notes.lines() == [f"1 texts are not UTF-8 and were read as cp1252: {tmp_path / 'old.txt'}"]
+    assert raw.notes.lines() == [f"1 x text is not UTF-8 and was read as cp1252: {tmp_path / 'old.txt'}"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
