@@ -4,8 +4,8 @@ python -m mmel.serve --model runs/movies-0 &
 python -m benchmarks.service_load --documents DATA/movies/documents.val.jsonl [--clients 50] [--seconds 60]
 
 Each client sends one document after the other over a connection of its own: the raw text without its mentions, and its
-pictures as they are. Whatever is not answered with 200 is an error, after which the client goes on. The service should run on
-the machine it is measured for; the clients take a share of its processors, too.
+pictures as they are. Whatever is not answered with 200 is an error, after which the client goes on. The service should
+run on the machine it is measured for; the clients take a share of its processors, too.
 """
 
 from __future__ import annotations
