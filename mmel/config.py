@@ -251,10 +251,26 @@ class TrainConfig(Section):
 class DetectionConfig(Section):
     """How mentions are found where a document brings none."""
 
+    text: Literal["none", "names"] = Field(
+        default="none",
+        description="what finds mentions in texts: names (of the knowledge base, learned from the training documents)",
+    )
+    recall: float = Field(
+        default=0.97,
+        gt=0,
+        le=1,
+        description="share of the validation documents' labelled mentions that the threshold of `names` must keep",
+    )
     face_confidence: float = Field(
         default=0.7, ge=0, le=1, description="least confidence of a face, as vision.detector gives it"
     )
     face_size: float = Field(default=16.0, ge=0, description="least size of a face, root of its area in pixels")
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _none_is_a_word(cls, value: object) -> object:
+        """Settings are read with `none` as null."""
+        return "none" if value is None else value
 
 
 class ConfidenceConfig(Section):

@@ -11,7 +11,7 @@ import numpy as np
 from mmel.confidence import Confidence
 from mmel.config import Config, DetectionConfig
 from mmel.coupling.coupler import Coupler, Sides, listen
-from mmel.detection import Annotator, TextDetector
+from mmel.detection import Annotator, TextDetector, open_text_detector
 from mmel.document import Document, LinkedDocument
 from mmel.errors import InputError, SkipReport
 from mmel.kb import KnowledgeBase
@@ -29,9 +29,6 @@ class Linker:
     A side that was not trained is None, and its mentions get no links; without a coupler each side decides alone;
     without a confidence every mention that has candidates is linked to the best of them.
 
-    Attributes:
-        detector: finds mentions in texts that bring none; None where the run has no mention detection.
-
     Example:
         >>> linker = Linker.from_pretrained("runs/sample-0")        # doctest: +SKIP
         >>> for linked in linker.link(documents): print(linked.text_links[0].entity)  # doctest: +SKIP
@@ -46,9 +43,11 @@ class Linker:
         detector: TextDetector | None = None,
         detection: DetectionConfig | None = None,
         confidence: Confidence | None = None,
+        detection_file: Path | None = None,
     ) -> None:
         self.kb, self.text, self.visual, self.coupler, self.confidence = kb, text, visual, coupler, confidence
-        self.detector, self.detection = detector, detection or DetectionConfig()
+        self.detection = detection or DetectionConfig()
+        self._detector, self._detection_file = detector, detection_file
         self._unread = SkipReport()
 
     @classmethod
@@ -88,7 +87,26 @@ class Linker:
             visual = VisualLinker.from_run(run.visual, config, kb, pictures, keep_documents)
         coupler = Coupler.load(run.coupling_file, config.coupling, kb) if run.coupling_file.is_file() else None
         confidence = Confidence.load(run.confidence_file) if run.confidence_file.is_file() else None
-        return cls(kb, text, visual, coupler, detection=config.detection, confidence=confidence)
+        return cls(
+            kb,
+            text,
+            visual,
+            coupler,
+            detection=config.detection,
+            confidence=confidence,
+            detection_file=run.detection_file,
+        )
+
+    @property
+    def detector(self) -> TextDetector | None:
+        """Finds mentions in texts that bring none; None where the run cannot. It is opened when it is first needed."""
+        if self._detector is None and self._detection_file is not None:
+            self._detector, self._detection_file = open_text_detector(self._detection_file, self.kb), None
+        return self._detector
+
+    @detector.setter
+    def detector(self, detector: TextDetector | None) -> None:
+        self._detector, self._detection_file = detector, None
 
     @property
     def skips(self) -> SkipReport:

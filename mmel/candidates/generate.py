@@ -57,7 +57,7 @@ class CandidateGenerator:
 
     A mention's own list (`TextMention.candidates`) is used where the dataset gives one: its priors where it has
     values, a calibrated decay where it has ranks only, and in-link popularity where it has neither. Otherwise the
-    knowledge base is asked for the surface.
+    knowledge base is asked for the name: the surface, or the longer form that it was resolved to.
 
     Args:
         kb: the knowledge base whose indices are produced.
@@ -77,8 +77,8 @@ class CandidateGenerator:
         return _padded(len(mentions), *(np.concatenate(part) for part in parts))
 
     def _found(self, mentions: Sequence[TextMention], rows: Sequence[int]) -> _Cells:
-        """What the knowledge base lists for the surfaces of the mentions `rows`."""
-        found = self.kb.lookup_many([mentions[i].text for i in rows], self.prior_k, self.fuzzy)
+        """What the knowledge base lists for the names of the mentions `rows`."""
+        found = self.kb.lookup_many([mentions[i].name or mentions[i].text for i in rows], self.prior_k, self.fuzzy)
         flat = [match for matches in found for match in matches]
         return (
             np.repeat(np.array(rows, np.int64), [len(matches) for matches in found]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,8 +9,7 @@ import numpy as np
 
 from mmel.document import NIL, Document
 from mmel.kb import KnowledgeBase
-
-_SENTENCE_END = re.compile(r"[.!?]['\")\]]*\s+(?=[\"'(\[]?[A-Z0-9])|\n+")
+from mmel.sentences import sentence_starts
 
 
 @dataclass(frozen=True)
@@ -72,11 +70,6 @@ class MentionTable:
             gold=gold,
             labelled=np.array([m.entity is not None for _, m in mentions], bool),
         )
-
-
-def sentence_starts(text: str) -> list[int]:
-    """Characters at which a sentence begins: after final punctuation before a capital, and after line breaks."""
-    return [0, *(match.end() for match in _SENTENCE_END.finditer(text) if match.end() < len(text))]
 
 
 def _sentence_index(documents: Sequence[Document], doc: np.ndarray, start: np.ndarray) -> np.ndarray:

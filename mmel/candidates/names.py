@@ -13,9 +13,9 @@ from heapq import merge
 from itertools import accumulate
 from operator import itemgetter
 
-from mmel.candidates.mentions import sentence_starts
 from mmel.document import Document, TextMention
 from mmel.kb import KnowledgeBase
+from mmel.sentences import sentence_starts
 
 MAX_WORDS = 5
 _WORD = re.compile(r"[^\W_][\w.\-'’]*")

@@ -3,7 +3,7 @@
 from mmel.detection.align import ARCFACE_TEMPLATE, align_face, similarity_transform
 from mmel.detection.annotate import Annotator
 from mmel.detection.faces import FaceDetector, Faces, choose_face
-from mmel.detection.make import DETECTORS, make_detector
+from mmel.detection.make import DETECTORS, make_detector, open_text_detector
 from mmel.detection.mentions import detect_mentions
 from mmel.detection.refine import refine_landmarks
 from mmel.detection.spans import Span, TextDetector
@@ -20,6 +20,7 @@ __all__ = [
     "choose_face",
     "detect_mentions",
     "make_detector",
+    "open_text_detector",
     "refine_landmarks",
     "similarity_transform",
 ]

@@ -1,11 +1,16 @@
-"""The detector that a name means."""
+"""The detectors that settings name."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmel.detection.faces import FaceDetector
+from mmel.detection.spans import TextDetector
 from mmel.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from mmel.kb import KnowledgeBase
 
 DETECTORS = ("yunet", "mtcnn")
 
@@ -28,3 +33,10 @@ def make_detector(name: str, weights: str | Path | None = None, sha256: str | No
             raise ConfigError("detector 'mtcnn' takes no weights: they come with the package facenet-pytorch")
         return Mtcnn()
     raise ConfigError(f"detector '{name}' does not exist.{did_you_mean(name, DETECTORS)}")
+
+
+def open_text_detector(file: Path, kb: KnowledgeBase) -> TextDetector | None:
+    """What finds mentions in texts for a run whose detection file this is; None where it has none."""
+    from mmel.detection.names import NameDetector
+
+    return NameDetector.load(file, kb) if file.is_file() else None

@@ -258,6 +258,16 @@ class KnowledgeBase:
 
     # -- names
 
+    def names(self) -> Iterator[tuple[str, str, float, int]]:
+        """Every name the base has as `(surface, folded, count, entities)`, in the order in which they came.
+
+        `count` is the sum of the counts of its links, `entities` how many it may mean.
+        """
+        yield from self._db.execute(
+            "SELECT s.surface, f.folded, s.total, a.entities FROM surfaces s JOIN folds f ON f.sid = s.sid "
+            "JOIN (SELECT sid, count(*) AS entities FROM aliases GROUP BY sid) a ON a.sid = s.sid ORDER BY s.sid"
+        )
+
     def lookup(self, surface: str, k: int | None = 30, fuzzy: bool = True, threshold: float = 0.8) -> list[Match]:
         """What `surface` may mean, most probable first; see `lookup_many`."""
         return self.lookup_many([surface], k, fuzzy, threshold)[0]

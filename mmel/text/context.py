@@ -10,9 +10,9 @@ import torch
 from torch.nn.functional import embedding_bag
 
 from mmel.candidates import MentionTable
-from mmel.candidates.mentions import sentence_starts
 from mmel.encoders.text import CachedTextEncoder
 from mmel.parallel import one_thread
+from mmel.sentences import sentence_starts
 
 VIEWS = ("mention", "window", "left", "right", "sentence", "document")
 _SPACES = np.array([code for code in range(0x3001) if chr(code).isspace()], np.uint32)

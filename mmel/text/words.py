@@ -14,9 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from mmel.candidates.mentions import MentionTable, sentence_starts
+from mmel.candidates.mentions import MentionTable
 from mmel.kb import KnowledgeBase
 from mmel.kb.names import fold
+from mmel.sentences import sentence_starts
 from mmel.text.entity_text import entity_texts
 
 _WORD = re.compile(r"[^\W_]+")

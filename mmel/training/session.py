@@ -24,6 +24,7 @@ from mmel.text.linker import TextLinker, make_preparer
 from mmel.text.prepare import TextInputs, TextPreparer
 from mmel.training.checkpoint import save_tensors
 from mmel.training.confidence import Linked, fit_confidence, why_not
+from mmel.training.detection import fit_detection
 from mmel.training.joint import check_coupling, fit_coupling
 from mmel.training.run import RunFolder, read_json, write_json
 from mmel.training.together import check_together, train_together
@@ -90,10 +91,18 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
         clock.lap("confidence")
     else:
         say(f"no confidence is learned: {why}")
+    detection: dict[str, dict[str, float]] = {}
+    if config.detection.text == "names" and linker.text is not None:
+        texts = [document for documents in train.values() for document in documents]
+        linker.detector, detection = fit_detection(config.detection, kb, texts, dev, say)
+        linker.detector.save(run.detection_file)
+        clock.lap("detection")
     metrics = _metrics(config, dataset, linker, linked, seconds, inputs, state)
     metrics |= {"visual_history": visual, "seconds": clock.laps}
     if together:
         metrics["together_history"] = together
+    if detection:
+        metrics["detection"] = detection
     write_json(run.metrics_file, metrics)
     skips.update(linker.skips)
     return metrics, skips

@@ -4,25 +4,9 @@ import numpy as np
 import pytest
 
 from mmel.candidates import MentionTable
-from mmel.candidates.mentions import sentence_starts
 from mmel.document import NIL, Document, TextMention
 from mmel.kb import KnowledgeBase
 from tests.tiny import document
-
-
-@pytest.mark.parametrize(
-    ("text", "starts"),
-    [
-        ("", [0]),
-        ("One. Two? Three! Four", [0, 5, 10, 17]),
-        ('He left. "Why?" (She stayed.) Nobody knew.', [0, 9, 16, 30]),
-        ("a mere 3.5 m. high, approx. five", [0]),
-        ("Head line\n\nBody text\n", [0, 11]),
-        ("End.  ", [0]),
-    ],
-)
-def test_sentence_starts(text: str, starts: list[int]) -> None:
-    assert sentence_starts(text) == starts
 
 
 def test_table_of_two_documents(tiny_kb: KnowledgeBase) -> None:
