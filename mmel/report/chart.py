@@ -51,7 +51,7 @@ def recall_curve(recalls: Sequence[float]) -> Html:
 
 
 def reliability_curve(found: Calibration, name: str) -> Html:
-    """The share that is right over the confidence, beside the diagonal: a dot a bin, its area by how many they are.
+    """The share that is right over the confidence, beside the diagonal: a dot a bin, larger where there are more.
 
     name: of the modality, for the title.
     """
@@ -66,7 +66,7 @@ def reliability_curve(found: Calibration, name: str) -> Html:
 
     def dot(one: Bin) -> Html:
         text = f"{one.confidence:.1%} sure, {one.right:.1%} right, {one.count:,} mentions"
-        radius = round(max(9 * math.sqrt(one.count / total), 1.5), 1)
+        radius = round(3 + 6 * math.sqrt(one.count / total), 1)
         return element("circle", element("title", text), cx=x(one.confidence), cy=y(one.right), r=radius, class_="dot")
 
     values = ", ".join(f"{one.right:.1%} at {one.confidence:.1%}" for one in found.bins)
@@ -78,7 +78,7 @@ def reliability_curve(found: Calibration, name: str) -> Html:
         [_label(x(tick), _HEIGHT - _BOTTOM + 18, f"{tick:.0%}", "middle", "axis") for tick in ticks],
         _label((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 5, "confidence", "middle", "axis"),
         _label(10, 18, f"right, {name}: ECE {found.ece:.1%}, Brier {found.brier:.3f}", "start", "axis"),
-        element("line", x1=x(0), y1=y(0), x2=x(1), y2=y(1), class_="line"),
+        element("line", x1=x(0), y1=y(0), x2=x(1), y2=y(1), class_="grid"),
         [dot(one) for one in found.bins],
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
         role="img",

@@ -49,7 +49,9 @@ def test_reliability_has_a_dot_a_bin_on_the_diagonal_where_confidence_is_frequen
         calibration([0.25] * 4 + [0.75] * 4, [True, False, False, False, *[True] * 3, False]), "text"
     )
     assert svg.count("<circle") == 2 and "ECE 0.0%" in svg and "25.0% at 25.0%" in svg
-    diagonal = re.search(r'<line x1="([^"]+)" y1="([^"]+)" x2="([^"]+)" y2="([^"]+)" class="line"', svg)
+    diagonal = re.search(
+        r'<line x1="([^"]+)" y1="([^"]+)" x2="([^"]+)" y2="([^"]+)" class="grid"', svg[svg.rindex("<line") :]
+    )
     assert diagonal
     left, low, right, high = map(float, diagonal.groups())
     dots = re.findall(r'cx="([^"]+)" cy="([^"]+)"', svg)
