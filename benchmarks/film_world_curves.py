@@ -106,6 +106,7 @@ def training(folder: Path, seed: int, size: Size, overrides: Sequence[str]) -> C
             f"run={json.dumps(str(folder / 'run'))}",
             f"kb={json.dumps(str(folder / 'kb'))}",
             "data.dataset=movies",
+            "confidence.hide=none",  # nothing here reads it
             f"data.root={json.dumps(str(folder / 'films'))}",
             f"encoder.cache={json.dumps(str(folder.parent / 'encodings'))}",
             f"seed={seed}",

@@ -194,3 +194,47 @@ def test_a_found_mention_has_no_candidates_of_a_dataset(arguments: list[str], mo
     monkeypatch.setattr(Movies, "candidate_protocol", "kilt")
     with pytest.raises(ConfigError, match="--from-text: the mentions of 'movies' bring their candidates .kilt."):
         main([*arguments, "--from-text"])
+
+
+def test_nil_is_scored_on_a_base_with_entities_hidden(arguments: list[str], tmp_path: Path) -> None:
+    file, linked = tmp_path / "nil.json", tmp_path / "linked.jsonl"
+    assert main([*arguments, "--nil", "--hide", "0.3", "--json", str(file), "--out", str(linked)]) == 0
+    saved = json.loads(file.read_text())
+    assert saved["protocol"]["nil"] == "scored" and "without 0.3" in saved["protocol"]["candidates"]
+    assert set(saved["text"]["nil"]) == {"precision", "recall", "f1"}
+    assert 0 <= saved["text"]["calibration"]["ece"] <= 1
+    pairs = [
+        (mention.entity, link.entity)
+        for one in read_linked(linked)
+        for mention, link in zip(one.document.text_mentions, one.text_links, strict=True)
+    ]
+    assert {gold == "NIL" for gold, _ in pairs} == {True, False}
+    hits = sum(gold == entity == "NIL" for gold, entity in pairs)
+    said, missing = sum(entity == "NIL" for _, entity in pairs), sum(gold == "NIL" for gold, _ in pairs)
+    assert saved["text"]["nil"]["f1"] == pytest.approx(2 * hits / (said + missing))
+    assert saved["text"]["accuracy"] == pytest.approx(sum(gold == entity for gold, entity in pairs) / len(pairs))
+
+
+def test_hidden_entities_are_drawn_by_their_own_seed(arguments: list[str], tmp_path: Path) -> None:
+    found = []
+    for seed in ("0", "0", "1"):
+        file = tmp_path / "hidden.json"
+        assert main([*arguments, "--hide", "0.3", "--hide-seed", seed, "--json", str(file)]) == 0
+        found.append(json.loads(file.read_text())["text"])
+    assert found[0] == found[1] != found[2]
+    assert "nil" not in found[0]
+
+
+def test_nil_needs_a_run_that_learned_it(arguments: list[str], film_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(film_run, run)
+    (run / "confidence.json").unlink()
+    arguments[arguments.index(str(film_run))] = str(run)
+    with pytest.raises(ConfigError, match="has learned no NIL"):
+        main([*arguments, "--nil"])
+
+
+@pytest.mark.parametrize("share", ["0", "1", "-0.5", "nan"])
+def test_a_share_that_is_none_is_refused(arguments: list[str], share: str) -> None:
+    with pytest.raises(ConfigError, match="--hide"):
+        main([*arguments, f"--hide={share}"])
