@@ -48,7 +48,7 @@ def fit_detection(
         the detector, and its recall and precision in [0, 1] on each split.
 
     Raises:
-        InputError where no mention of the training documents is a name of the base, or none of validation is.
+        InputError where no mention of the training documents is a name of the base, or none of a validation split.
     """
     lexicon = Lexicon(kb)
     judge, counts = _fit(train, lexicon)
@@ -103,9 +103,9 @@ class _Row(NamedTuple):
 
 def _fit(documents: Sequence[Document], lexicon: Lexicon) -> tuple[Judge, Counts]:
     rows = list(_rows(documents, lexicon))
-    if not any(row.mention for row in rows) or all(row.mention for row in rows):
+    if not any(row.mention for row in rows):
         raise InputError(
-            "names of the knowledge base are never mentions in the training documents, or always",
+            "no mention of the training documents is a name of the knowledge base",
             field="data.train_split",
             remedy="train on whole documents with labelled mentions, or set detection.text=none",
         )
@@ -151,7 +151,7 @@ def _counts(tally: _Tally, documents: Sequence[Document], lexicon: Lexicon) -> C
         before={key: (a, b) for key, (a, b) in tally.before.items() if b >= _SEEN_BESIDE},
         after={key: (a, b) for key, (a, b) in tally.after.items() if b >= _SEEN_BESIDE},
         words=spelled,
-        rate=float(mentions / occurrences),
+        rate=float((mentions + 1) / (occurrences + 2)),
     )
 
 
@@ -159,6 +159,8 @@ def _regress(values: np.ndarray, mention: np.ndarray) -> Judge:
     """Logistic regression over standardised features, its weights those of the features as they are."""
     from sklearn.linear_model import LogisticRegression
 
+    if mention.all():  # nothing tells them apart: every name is one
+        return Judge((0.0,) * values.shape[1], float(np.log(len(mention) + 1)), 0.5)
     mean, scale = values.mean(0), values.std(0)
     scale[scale == 0] = 1
     model = LogisticRegression(max_iter=1000).fit((values - mean) / scale, mention)
