@@ -11,7 +11,7 @@ import pytest
 
 from mmel.config import Config
 from mmel.datasets.filmworld import generate
-from mmel.document import Document
+from mmel.document import NIL, Document
 from mmel.errors import ConfigError, InputError
 from mmel.evaluate import main as evaluate_main
 from mmel.formats.jsonl import read_documents
@@ -69,7 +69,7 @@ def test_joint_is_scored_beside_each_modality_alone(run: Path) -> None:
 def test_an_opened_run_links_as_in_training_whatever_the_batch(
     run: Path, world: Path, documents: list[Document]
 ) -> None:
-    linked = list(Linker.from_pretrained(run).link(documents, world))
+    linked = list(Linker.from_pretrained(run).link(documents, world, nil=False))
     right = [
         link.entity == mention.entity
         for one in linked
@@ -77,11 +77,33 @@ def test_an_opened_run_links_as_in_training_whatever_the_batch(
     ]
     result = json.loads((run / "metrics.json").read_text())["validation"]["val"]
     assert np.mean(right) == pytest.approx(result["visual"]["accuracy"])
-    alone = list(Linker.from_pretrained(run).link(documents[::-1], world, documents_per_batch=1))[::-1]
+    alone = list(Linker.from_pretrained(run).link(documents[::-1], world, documents_per_batch=1, nil=False))[::-1]
     for one, other in zip(linked, alone, strict=True):
         assert [x.entity for x in one.text_links] == [x.entity for x in other.text_links]
         assert [x.entity for x in one.visual_links] == [x.entity for x in other.visual_links]
         assert [x.score for x in one.text_links] == pytest.approx([x.score for x in other.text_links], abs=1e-4)
+
+
+def test_joint_links_and_those_alone_are_judged_in_any_company(
+    run: Path, world: Path, documents: list[Document]
+) -> None:
+    linker = Linker.from_pretrained(run)
+    decided, ignored = (list(linker.link(documents, world, nil=nil)) for nil in (True, False))
+    apart = list(linker.link(documents[::-1], world, documents_per_batch=1))[::-1]
+    for one, best, other in zip(decided, ignored, apart, strict=True):
+        assert (one.alone is None) == (best.alone is None)
+        views = [(one, best, other), (one.alone or one, best.alone or best, other.alone or other)]
+        for a, b, c in views:
+            for side in ("text_links", "visual_links"):
+                for x, y, z in zip(getattr(a, side), getattr(b, side), getattr(c, side), strict=True):
+                    assert x.confidence == y.confidence and x.candidates == y.candidates
+                    assert x.confidence is not None and 0 <= x.confidence <= 1
+                    assert x.entity in (NIL, y.entity)
+                    assert y.entity == (x.candidates[0].entity if x.candidates else NIL)
+                    assert x.score == pytest.approx(z.score, abs=1e-4)
+        for pair in one.couplings:
+            if NIL in (one.text_links[pair.text].entity, one.visual_links[pair.visual].entity):
+                assert pair.path == ()
 
 
 def test_every_link_says_why(run: Path, world: Path, documents: list[Document]) -> None:
