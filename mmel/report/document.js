@@ -388,7 +388,8 @@
       const [from, to] = [seen(ends[0], page), seen(ends[1], frame)];
       if (!from || !to) continue;
       const opacity = (active ? 0.25 : 0.15) + ((active ? 0.75 : 0.4) * mass) / most;
-      const widths = [1, 1 + (4 * mass) / most];
+      // On a phone they cross the text.
+      const widths = narrow() ? [0, 1 + mass / most] : [1, 1 + (4 * mass) / most];
       paths.push(...route(from, to, origin, frame, edge).map((way, part) => curve(canvas, way, widths[part], opacity, path.length)));
     }
     canvas.replaceChildren(...paths);
