@@ -141,6 +141,15 @@ def test_found_mentions_are_linked_as_given_ones(linker: Linker, documents: list
         list(Linker(linker.kb, linker.text).annotate(raw))
 
 
+def test_a_run_finds_the_mentions_of_raw_texts(linker: Linker, documents: list[Document]) -> None:
+    raw = [replace(one, text_mentions=()) for one in documents]
+    found = list(linker.annotate(raw))
+    gold = {(d.id, m.start, m.end) for d in documents for m in d.text_mentions}
+    spans = {(d.id, m.start, m.end) for d in found for m in d.text_mentions}
+    assert len(gold & spans) >= 0.95 * len(gold)
+    assert [len(one.text_links) for one in linker.link(found)] == [len(one.text_mentions) for one in found]
+
+
 class Known:
     """A detector that was told what there is."""
 

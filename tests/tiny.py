@@ -149,6 +149,7 @@ def small_config(films: Path, encoder: Path, run: Path, *overrides: str) -> Conf
             "train.loss=cross_entropy",
             "train.batch_pairs=300",
             "train.ema_decay=0.9",
+            "detection.text=names",
             *overrides,
         ]
     )
