@@ -98,7 +98,7 @@ def test_training_beats_the_prior(film_run: Path) -> None:
     assert protocol["candidates"] == "kb" and not protocol["gold_injected"]
     steps = metrics["validation"]["val"]["candidate_recall_steps"]
     assert list(steps) == ["prior 30", "6 by prior", "+ 3 by context", "+ 6 by document graph"]
-    assert metrics["seconds"].keys() == {"prepare", "train", "confidence"}
+    assert metrics["seconds"].keys() == {"prepare", "train", "confidence", "detection"}
     table = metrics_table(metrics)
     assert "small, seed 0: best of 3 epochs is" in table
     assert f"accuracy {100 * text['accuracy']:6.2f}" in table and "candidates kb, NIL ignored" in table
