@@ -256,7 +256,7 @@ class DetectionConfig(Section):
         description="what finds mentions in texts: names (of the knowledge base, learned from the training documents)",
     )
     recall: float = Field(
-        default=0.97,
+        default=0.99,
         gt=0,
         le=1,
         description="share of the validation documents' labelled mentions that the threshold of `names` must keep",
