@@ -77,10 +77,10 @@ class KnowledgeBase:
         self._local = threading.local()
 
     def close(self) -> None:
-        """Close this thread's connection; the next use opens a new one."""
+        """Close this thread's connection, and no other thread's; the next use opens a new one."""
         if getattr(self._local, "process", None) == os.getpid():
+            self._local.process = None
             self._local.connection.close()
-        self._local = threading.local()
 
     def __enter__(self) -> KnowledgeBase:
         return self

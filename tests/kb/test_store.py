@@ -246,6 +246,15 @@ def test_closing_and_using_again(kb: KnowledgeBase) -> None:
     assert _first_of(kb, "Otto") == 2
 
 
+def test_closing_in_one_thread_leaves_the_others_theirs(kb: KnowledgeBase) -> None:
+    ours = kb._db
+    thread = threading.Thread(target=lambda: (_first_of(kb, "Otto"), kb.close()))
+    thread.start()
+    thread.join()
+    assert kb._db is ours
+    assert _first_of(kb, "Otto") == 2
+
+
 def test_lineage(kb: KnowledgeBase) -> None:
     meta = kb.meta
     kb.check_lineage(meta)
