@@ -37,9 +37,10 @@ def read_any_text(path: Path, max_characters: int = MAX_CHARACTERS) -> tuple[str
     try:
         with open(path, "rb") as stream:
             data = stream.read(_BYTES_PER_CHARACTER * max_characters + 8)
+            whole = not stream.read(1)
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", file=path, remedy="check the path") from error
-    text, guessed = _decoded(data, path)
+    text, guessed = _decoded(data, whole, path)
     if "\0" in text:
         raise InputError("is no text: it holds zero bytes", file=path, remedy=_NO_TEXT)
     check_length(text, max_characters, path)
@@ -59,11 +60,11 @@ def check_length(text: str, max_characters: int, file: Path, line: int | None = 
         )
 
 
-def _decoded(data: bytes, path: Path) -> tuple[str, str | None]:
+def _decoded(data: bytes, whole: bool, path: Path) -> tuple[str, str | None]:
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
         # A last character that the limit cut in two is left out; the text is too long anyway.
-        return codecs.getincrementaldecoder(encoding)().decode(data, final=True), None
+        return codecs.getincrementaldecoder(encoding)().decode(data, final=whole), None
     except UnicodeDecodeError as error:
         if encoding != "utf-8":
             raise InputError(

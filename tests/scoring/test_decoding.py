@@ -76,6 +76,13 @@ def test_the_limit_is_of_characters(tmp_path: Path) -> None:
         assert read_any_text(write(tmp_path, mark + text.encode(encoding)), max_characters=100) == (text, None)
 
 
+def test_a_text_too_long_is_cut_between_characters(tmp_path: Path) -> None:
+    for mark, encoding in MARKED:
+        for text in ("映" * 1000, "a" + "😀" * 1000, "ab" + "😀" * 1000, "abc" + "😀" * 1000):
+            with pytest.raises(InputError, match="more than 100 characters"):
+                read_any_text(write(tmp_path, mark + text.encode(encoding)), max_characters=100)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere.txt.*check the path"):
         read_any_text(tmp_path / "nowhere.txt")
