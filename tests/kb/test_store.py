@@ -248,7 +248,12 @@ def test_closing_and_using_again(kb: KnowledgeBase) -> None:
 
 def test_closing_in_one_thread_leaves_the_others_theirs(kb: KnowledgeBase) -> None:
     ours = kb._db
-    thread = threading.Thread(target=lambda: (_first_of(kb, "Otto"), kb.close()))
+
+    def use() -> None:
+        _first_of(kb, "Otto")
+        kb.close()
+
+    thread = threading.Thread(target=use)
     thread.start()
     thread.join()
     assert kb._db is ours
