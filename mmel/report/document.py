@@ -141,8 +141,12 @@ class DocumentReport:
         protocol: str = "",
         skips: SkipReport | None = None,
         figures: Child = None,
+        named: bool = True,
     ) -> Iterator[str]:
-        """The pieces of the page that `write` writes; arguments as there."""
+        """The pieces of the page that `write` writes; arguments as there.
+
+        named: whether the page names the files that cannot be read; else it says how many there are.
+        """
         shown = self._shown()
         wanted = _entities(shown)
         known = entity_cards(cards, list(wanted))
@@ -160,7 +164,7 @@ class DocumentReport:
             element("p", protocol, class_="protocol") if protocol else None,
             _headline(self.totals, shown, data.columns),
             figures,
-            unread(problems),
+            unread(problems, named=named),
             self._part(len(shown)),
             _index(shown, self.totals) if len(shown) > 1 else None,
             _toolbar(shown, self.totals),
@@ -215,16 +219,25 @@ def write_document_report(
 
 
 def document_page(
-    linked: LinkedDocument, cards: Entities, pictures: Path, *, title: str = "", protocol: str = "", top: int = 6
+    linked: LinkedDocument,
+    cards: Entities,
+    pictures: Path,
+    *,
+    title: str = "",
+    protocol: str = "",
+    top: int = 6,
+    skips: SkipReport | None = None,
 ) -> str:
     """The page of one linked document as text; arguments as of `DocumentReport.write`.
+
+    It may go to whoever asks for it: files that cannot be read are named in `skips` alone.
 
     title: heading of the page; the document's own where it is empty.
     """
     report = DocumentReport(1, top)
     report.add(linked)
     title = title or linked.document.title or linked.document.id
-    return "".join(report.page(cards, pictures, title=title, protocol=protocol))
+    return "".join(report.page(cards, pictures, title=title, protocol=protocol, skips=skips, named=False))
 
 
 def _entities(judged: Iterable[JudgedDocument]) -> dict[str, bool]:

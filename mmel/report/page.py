@@ -106,12 +106,15 @@ def notes(summary: str, lines: Iterable[str]) -> Html:
     return element("details", element("summary", summary), [element("p", line) for line in lines], class_="notes")
 
 
-def unread(problems: Sequence[str]) -> Html | None:
-    """A line for each picture that cannot be read, folded away; None where all can be."""
+def unread(problems: Sequence[str], *, named: bool = True) -> Html | None:
+    """A line for each picture that cannot be read, folded away; how many where not `named`; None where all can be."""
     if not problems:
         return None
+    count = f"{len(problems):,} of the pictures on this page cannot be read"
+    if not named:
+        return element("p", f"{count}.", class_="part")
     more = [f"and {len(problems) - _LISTED:,} more"] if len(problems) > _LISTED else []
-    return notes(f"{len(problems):,} of the pictures on this page cannot be read", [*problems[:_LISTED], *more])
+    return notes(count, [*problems[:_LISTED], *more])
 
 
 def _file(name: str) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmel import __version__
 from mmel.document import Document, LinkedDocument
+from mmel.errors import SkipReport
 from mmel.kb import KnowledgeBase
 from mmel.linker import Linker
 from mmel.report import document_page, kb_cards, trained_pictures
+
+_log = logging.getLogger(__name__)
 
 
 class LinkerEngine:
@@ -43,7 +47,11 @@ class LinkerEngine:
 
     def report(self, linked: LinkedDocument, pictures: Path) -> str:
         """As in Engine."""
-        return document_page(linked, self._cards, pictures, protocol=self._protocol)
+        skips = SkipReport()
+        page = document_page(linked, self._cards, pictures, protocol=self._protocol, skips=skips)
+        if skips.counts:
+            _log.warning("a report lacks pictures: %s", skips.summary())
+        return page
 
     def info(self) -> dict[str, Any]:
         """As in Engine."""

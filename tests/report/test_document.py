@@ -8,6 +8,7 @@ import math
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from mmel.document import (
     TextMention,
     VisualMention,
 )
-from mmel.errors import ConfigError, InputError
+from mmel.errors import ConfigError, InputError, SkipReport
 from mmel.kb import KnowledgeBase
 from mmel.kb.build import build
 from mmel.report import DocumentReport, EntityCard, document_page, kb_cards, write_document_report
@@ -411,6 +412,17 @@ def test_one_document_as_a_page_of_its_own(pictures: Path) -> None:
     assert page.find("h1")[0][1] == "r1" and page.find("h2") == [] and page.find("details", "index") == []
     assert all("hidden" in attributes for attributes, _ in page.find("input"))
     assert len(anchors(page)) == 6
+
+
+def test_a_page_of_its_own_names_no_file_that_cannot_be_read(pictures: Path) -> None:
+    known = cards(pictures)
+    lost = {id: replace(card, picture=pictures / f"lost-{id}.png") for id, card in known.items()}
+    skips = SkipReport()
+    page = document_page(joint("r1"), lost, pictures, skips=skips)
+    assert "of the pictures on this page cannot be read." in page
+    assert str(pictures) not in page and "lost-" not in page
+    (examples,) = skips.examples.values()
+    assert any(f"{pictures / 'lost-'}" in example for example in examples)
 
 
 def test_cards_of_a_knowledge_base(pictures: Path) -> None:

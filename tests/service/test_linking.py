@@ -12,6 +12,8 @@ import pytest
 from mmel.document import Document
 from mmel.formats.jsonl import document_record, read_documents
 from mmel.linker import Linker
+from mmel.report import EntityCard
+from mmel.service import linking
 from mmel.service.answer import answer_record
 from mmel.service.linking import LinkerEngine, open_engine
 from tests.service.standin import Running, running
@@ -71,6 +73,25 @@ def test_a_report_shows_the_text(documents: list[Document], service: Running) ->
     assert answer.status == 200
     assert b"&lt;b&gt;Title&lt;/b&gt;" in answer.content
     assert b"<b>Title" not in answer.content
+
+
+def test_a_report_names_no_file_of_the_service(
+    documents: list[Document],
+    film_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lost = tmp_path / "lost.png"
+    monkeypatch.setattr(
+        linking, "kb_cards", lambda *_: lambda ids: {id: EntityCard(id, id, picture=lost) for id in ids}
+    )
+    with running(open_engine(film_run)) as service:
+        answer = service.json("/report", document_record(documents[0]))
+    assert answer.status == 200
+    assert b"1 of the pictures on this page cannot be read." in answer.content
+    assert b"lost.png" not in answer.content
+    assert f"{lost}" in caplog.text
 
 
 def test_strange_spans_and_candidates_are_linked(documents: list[Document], service: Running) -> None:
