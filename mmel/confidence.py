@@ -20,9 +20,9 @@ import numpy as np
 from mmel.candidates.generate import SOURCES
 from mmel.document import NIL, Link, LinkedDocument
 from mmel.errors import InputError
+from mmel.files import read_json, write_json
 from mmel.kb import KnowledgeBase
 from mmel.text.prepare import TextInputs
-from mmel.training.run import read_json, write_json
 from mmel.vision.tasks import Ranking
 
 Modality = Literal["text", "visual"]

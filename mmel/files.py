@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -97,6 +98,23 @@ def read_text(path: str | Path) -> str:
             file=path,
             remedy="convert the file, for example: iconv -f latin1 -t utf-8",
         ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    with atomic_write(path) as stream:
+        json.dump(value, stream, indent=2, ensure_ascii=False, allow_nan=False)
+        stream.write("\n")
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """The JSON value of a file that `write_json` wrote; InputError with `remedy` where it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError("is missing", file=path, remedy=remedy) from error
+    except ValueError as error:
+        raise InputError(f"is not JSON ({error})", file=path, remedy=remedy) from error
 
 
 def sha256_file(path: str | Path) -> str:

@@ -17,9 +17,9 @@ from mmel.coupling.graph import DocumentGraph, MentionScores, reached
 from mmel.coupling.transport import MARGINAL_TOLERANCE
 from mmel.coupling_settings import CouplingConfig
 from mmel.document import NIL, Coupling, Document, Link, LinkedDocument
+from mmel.files import read_json, write_json
 from mmel.kb import KnowledgeBase
 from mmel.text.prepare import TextInputs
-from mmel.training.run import read_json, write_json
 from mmel.vision.gallery import Gallery
 from mmel.vision.linker import VisualLinker, mention_regions
 from mmel.vision.tasks import Ranking

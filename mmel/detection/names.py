@@ -13,8 +13,8 @@ from mmel.detection.evidence import FEATURES, Context, Counts, contexts, feature
 from mmel.detection.lexicon import Lexicon, boundaries, standing_alone
 from mmel.detection.spans import Span, TextDetector
 from mmel.errors import InputError
+from mmel.files import read_json, write_json
 from mmel.kb import KnowledgeBase
-from mmel.training.run import read_json, write_json
 
 __all__ = ["Judge", "NameDetector", "Span", "TextDetector"]
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from mmel.errors import InputError, MmelError
-from mmel.training.run import read_json, write_json
+from mmel.files import read_json, write_json
 
 _RESTART = "--restart to begin anew"
 

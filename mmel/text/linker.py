@@ -15,6 +15,7 @@ from mmel.document import Link
 from mmel.encoders.entities import entity_vectors
 from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
 from mmel.errors import InputError
+from mmel.files import read_json
 from mmel.kb import KnowledgeBase
 from mmel.parallel import pick_device, score_batches
 from mmel.text.anchored import AnyModel, make_text_model
@@ -23,7 +24,7 @@ from mmel.text.entity_text import entity_texts
 from mmel.text.features import column_names
 from mmel.text.prepare import Selection, TextInputs, TextPreparer
 from mmel.training.checkpoint import load_module, load_tensors
-from mmel.training.run import RunFolder, read_json
+from mmel.training.run import RunFolder
 
 MAX_MENTIONS = 100  # a longer document is joined in pieces of this many mentions
 

@@ -19,7 +19,7 @@ from typing import Any
 from mmel import __version__
 from mmel.config import Config
 from mmel.errors import InputError
-from mmel.files import atomic_write, sha256_file
+from mmel.files import atomic_write, read_json, sha256_file, write_json
 from mmel.kb import KbMeta, KnowledgeBase
 
 _PACKAGES = (
@@ -33,23 +33,6 @@ _PACKAGES = (
     "torch-geometric",
     "safetensors",
 )
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, whole or not at all."""
-    with atomic_write(path) as stream:
-        json.dump(value, stream, indent=2, ensure_ascii=False, allow_nan=False)
-        stream.write("\n")
-
-
-def read_json(path: Path, remedy: str) -> Any:
-    """The JSON value of a file of a run; InputError with `remedy` where it is missing or broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError("is missing", file=path, remedy=remedy) from error
-    except ValueError as error:
-        raise InputError(f"is not JSON ({error})", file=path, remedy=remedy) from error
 
 
 def versions() -> dict[str, str]:

@@ -17,6 +17,7 @@ from mmel.datasets.knowledge import dataset_kb
 from mmel.document import Document
 from mmel.errors import InputError, SkipReport
 from mmel.evaluation.protocol import Protocol, evaluate
+from mmel.files import read_json, write_json
 from mmel.kb import KnowledgeBase
 from mmel.linker import Linker
 from mmel.parallel import pick_device
@@ -26,7 +27,7 @@ from mmel.training.checkpoint import save_tensors
 from mmel.training.confidence import Linked, fit_confidence, why_not
 from mmel.training.detection import fit_detection
 from mmel.training.joint import check_coupling, fit_coupling
-from mmel.training.run import RunFolder, read_json, write_json
+from mmel.training.run import RunFolder
 from mmel.training.together import check_together, train_together
 from mmel.training.trainer import TrainState, train_text_model
 from mmel.training.visual import train_visual

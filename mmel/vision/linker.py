@@ -17,8 +17,8 @@ from mmel.document import NIL, Document, Link
 from mmel.encoders.images import make_image_encoder
 from mmel.encoders.images.base import ImageEncoder
 from mmel.errors import ConfigError, InputError, SkipReport
+from mmel.files import read_json, write_json
 from mmel.kb import KnowledgeBase
-from mmel.training.run import read_json, write_json
 from mmel.vision.adapter import Adapters
 from mmel.vision.gallery import Gallery, TextTower, adapted_id, picture_gallery, text_gallery
 from mmel.vision.patch_transformer import PatchEncoder

@@ -11,7 +11,7 @@ from mmel.config import Config
 from mmel.errors import InputError
 from mmel.kb import KnowledgeBase
 from mmel.kb.build import build
-from mmel.training.run import RunFolder, read_json, versions, write_json
+from mmel.training.run import RunFolder, versions
 from tests.tiny import ENTITIES
 
 ROWS: list[dict[str, Any]] = [
@@ -110,20 +110,6 @@ def test_steps_cut_anywhere_keep_the_whole_lines_of_whole_epochs(run: RunFolder)
         kept = [json.loads(line) for line in run.steps_file.read_text().splitlines()]
         whole = text[:cut].count("\n")
         assert kept == [row for row in ROWS[:whole] if row["epoch"] < epochs]
-
-
-def test_json_files_of_a_run(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    write_json(path, {"é": [1, None]})
-    assert read_json(path, "x") == {"é": [1, None]}
-    with pytest.raises(ValueError, match="Out of range float"):
-        write_json(path, float("nan"))
-    assert read_json(path, "x") == {"é": [1, None]}
-    path.write_text('{"a"')
-    with pytest.raises(InputError, match=r"a.json: is not JSON \(.*\). Remedy: mend it"):
-        read_json(path, "mend it")
-    with pytest.raises(InputError, match=r"b.json: is missing. Remedy: make it"):
-        read_json(tmp_path / "b.json", "make it")
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
