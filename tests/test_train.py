@@ -36,6 +36,7 @@ def test_a_run_ends_with_its_metrics_and_where_it_lies(
         "checkpoint.safetensors",
         "model.safetensors",
         "confidence.json",
+        "detection.json",
     }
     # The folder begun with seed 4 goes on with that; the metrics come as JSON too.
     assert main([str(tmp_path / "run"), "--json"]) == 0

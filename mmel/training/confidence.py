@@ -29,7 +29,7 @@ from mmel.coupling.coupler import Coupler
 from mmel.coupling.fusion import names
 from mmel.datasets.base import Dataset
 from mmel.document import Document, Link, LinkedDocument, TextMention, VisualMention
-from mmel.encoders.entities import SentenceVectors
+from mmel.encoders.entities import EntityVectors, SentenceVectors
 from mmel.kb import KnowledgeBase
 from mmel.kb.hide import hidden_base
 from mmel.linker import Linker
@@ -140,6 +140,18 @@ def on_base(linker: Linker, kb: KnowledgeBase) -> Linker:
     )
 
 
+class _VectorsOn:
+    """Entity vectors of a base, for bases of some of its entities."""
+
+    def __init__(self, own: EntityVectors, base: KnowledgeBase) -> None:
+        self._own, self._base = own, base
+        self.id, self.dim = own.id, own.dim
+
+    def vectors(self, kb: KnowledgeBase, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """See EntityVectors."""
+        return self._own.vectors(self._base, self._base.indices(kb.ids(indices)))
+
+
 def _text_on(text: TextLinker, kb: KnowledgeBase) -> TextLinker:
     old = text.preparer
 
@@ -147,8 +159,9 @@ def _text_on(text: TextLinker, kb: KnowledgeBase) -> TextLinker:
         return entity_texts(old.kb.indices(small.ids(entities)), old.kb)
 
     annotations = old.annotations and AnnotationCounts.from_state(old.annotations.state(old.kb), kb)
+    entities = _VectorsOn(old.entities, old.kb)
     preparer = TextPreparer(
-        kb, old.encoder, old.scorers, old.selection, annotations, old.window, old.context_words, None, old.entities
+        kb, old.encoder, old.scorers, old.selection, annotations, old.window, old.context_words, None, entities
     )
     preparer.sentences = SentenceVectors(old.encoder, texts)
     return TextLinker(text.config, preparer, text.model, text.device)

@@ -148,7 +148,8 @@ def test_coreference_columns(prepare: Prepare, tiny_kb: KnowledgeBase) -> None:
 
 
 def test_a_name_the_dataset_resolved(prepare: Prepare, tiny_kb: KnowledgeBase) -> None:
-    mention = TextMention(0, 4, "Mira", name="mira dole")
+    listed = (Candidate("C3", 0.6), Candidate("C1", 0.4))
+    mention = TextMention(0, 4, "Mira", candidates=listed, name="mira dole")
     inputs = prepare(Document("d", "Mira left", text_mentions=(mention,)))
     assert column(inputs, "coreference.resolved_exact", 0, tiny_kb) == {"C3": 0, "C1": 1}
     assert column(prepare(document("[Mira]")), "coreference.resolved_exact", 0, tiny_kb) == {"C3": 0, "C1": 0}

@@ -159,7 +159,7 @@ def test_a_run_with_training_together(world: Path, apart: Path, tiny_encoder: Pa
     assert "together_history" not in json.loads((apart / "metrics.json").read_text())
     linker = Linker.from_pretrained(tmp_path / "run")
     documents = list(open_dataset("movies", world).documents("val"))
-    linked = list(linker.link(documents, world))
+    linked = list(linker.link(documents, world, nil=False))
     pairs = [
         (mention.entity, link.entity)
         for one in linked
