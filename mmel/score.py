@@ -125,17 +125,26 @@ class _Report:
         self.add = self._report.add
 
     def write(self, linker: Linker) -> list[str]:
-        """Write the page; a note on what it cannot show, for what is linked does not depend on it."""
+        """Write the page; a note on what it cannot show, for what is linked does not depend on it.
+
+        Raises OutputError where the page cannot be written.
+        """
         from mmel.errors import SkipReport
         from mmel.report import kb_cards, trained_pictures
+        from mmel.scoring.partial import OutputError
 
         skips = SkipReport()
         folder = self._values.kb_pictures or trained_pictures(self._values.model, partial(print, file=sys.stderr))
         cards = kb_cards(linker.kb, folder)
         model, source = self._values.model.resolve().name, self._values.input.resolve().name
-        self._report.write(
-            self._values.report, cards, self._pictures, title=source, protocol=f"linked by {model}", skips=skips
-        )
+        page = self._values.report
+        try:
+            self._report.write(page, cards, self._pictures, title=source, protocol=f"linked by {model}", skips=skips)
+        except OSError as error:
+            raise OutputError(
+                f"--report {page}: cannot be written ({error.strerror}); the linked documents are in "
+                f"{self._values.out}. Remedy: name a file in a folder that has room"
+            ) from error
         return [f"{count:,} x {reason}: {skips.examples[reason][0]}" for reason, count in skips.counts.items()]
 
 

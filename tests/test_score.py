@@ -12,6 +12,7 @@ from mmel.errors import ConfigError, InputError
 from mmel.formats.jsonl import read_documents, read_linked
 from mmel.linker import Linker
 from mmel.score import main
+from mmel.scoring.partial import OutputError
 
 
 @pytest.fixture
@@ -45,6 +46,13 @@ def test_a_report_shows_the_links(arguments: list[str], tmp_path: Path, capsys: 
     assert " x picture of the report cannot be read" in capsys.readouterr().err
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "documents.val.jsonl" in page and "linked by run" in page
+
+
+def test_a_report_that_cannot_be_written_leaves_the_links(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"--report .*page.html: cannot be written .*the linked documents are in"):
+        main([*arguments, "--report", str(tmp_path / "file" / "page.html")])
+    assert len(list(read_linked(tmp_path / "linked.jsonl"))) == 20
 
 
 @pytest.mark.parametrize(("name", "begins"), [("linked.ttl", "@prefix"), ("x.linked_articles.jsonl", '{"id": 0')])
