@@ -6,13 +6,14 @@ from dataclasses import dataclass, fields
 
 from mmel.document import Document
 from mmel.errors import ConfigError
+from mmel.pictures import MAX_PIXELS
 
 MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Each is at least 1.
+    """Each is at least 1, and `pixels` no more than are linked.
 
     Attributes:
         characters: of a text. title: of a title. mentions: textual ones of a document that brings its own.
@@ -39,6 +40,8 @@ class Limits:
         for field in fields(self):
             if not getattr(self, field.name) >= 1:
                 raise ConfigError(f"limit {field.name} = {getattr(self, field.name)}: must be at least 1")
+        if self.pixels > MAX_PIXELS:  # a linker would pass over them without a word
+            raise ConfigError(f"limit pixels = {self.pixels}: must be at most {MAX_PIXELS}, larger ones are not linked")
 
     def weight(self, document: Document) -> float:
         """How much of a batch a document is: time and memory of linking grow with the names in it."""

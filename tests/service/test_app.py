@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mmel.errors import ConfigError
+from mmel.pictures import MAX_PIXELS
 from mmel.service.limits import Limits
 from tests.service.pictures import picture
 from tests.service.standin import FORM, Answer, Running, StandIn, form, running
@@ -324,3 +325,9 @@ def test_what_was_begun_is_answered_before_the_end() -> None:
 def test_limits_are_at_least_one(name: str) -> None:
     with pytest.raises(ConfigError, match=f"limit {name} = 0: must be at least 1"):
         Limits(**{name: 0})
+
+
+def test_no_picture_is_taken_that_the_linker_would_pass_over() -> None:
+    assert Limits(pixels=MAX_PIXELS).pixels == MAX_PIXELS
+    with pytest.raises(ConfigError, match=f"limit pixels = {MAX_PIXELS + 1}: must be at most {MAX_PIXELS}"):
+        Limits(pixels=MAX_PIXELS + 1)
