@@ -62,8 +62,11 @@ def main(argv: list[str]) -> int:
     from mmel.datasets import open_dataset
     from mmel.datasets.knowledge import dataset_kb
     from mmel.errors import ConfigError
+    from mmel.files import check_file
     from mmel.kb import KnowledgeBase
 
+    for file in filter(None, (values.report, values.out, values.json)):
+        check_file(Path(file))
     dataset = open_dataset(values.dataset, values.root)
     if values.from_text and dataset.candidate_protocol != "kb":
         raise ConfigError(

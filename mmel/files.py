@@ -16,6 +16,12 @@ from typing import IO, Any
 from mmel.errors import InputError, SkipReport
 
 
+def check_file(path: Path) -> None:
+    """InputError where a folder is named as the file to write: said before the work, not after it."""
+    if path.is_dir():
+        raise InputError("is a folder", file=path, remedy="name a file")
+
+
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary sibling of `path` for writing; rename it onto `path` only when the block succeeds."""

@@ -38,6 +38,7 @@ def main(argv: list[str]) -> int:
     from mmel.scoring.partial import PartialOutput
     from mmel.scoring.stream import ScoreSettings, score
 
+    _spare(values)
     settings, base = ScoreSettings(values.batch, values.top_k), values.entity_base or ENTITY_BASE
     writer = writer_for(values.out, values.format, base)
     if values.entity_base and writer.format != "nif":
@@ -63,6 +64,20 @@ def main(argv: list[str]) -> int:
         print(note, file=sys.stderr)
     summary.skips.print()
     return summary.skips.exit_code
+
+
+def _spare(values: Any) -> None:
+    """ConfigError where an output would take the place of the input, or of the other output; InputError of a folder."""
+    from mmel.files import check_file
+
+    taken = {values.input.resolve(): "the input"}
+    for option, file in (("--out", values.out), ("--report", values.report)):
+        if file is None:
+            continue
+        check_file(file)
+        if whose := taken.get(file.resolve()):
+            raise ConfigError(f"{option} {file}: is {whose}. Remedy: name another file")
+        taken[file.resolve()] = f"what {option} writes"
 
 
 @contextmanager

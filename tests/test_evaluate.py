@@ -184,6 +184,12 @@ def test_mentions_are_found_and_linked_from_raw_texts(
         assert part in printed
 
 
+@pytest.mark.parametrize("option", ["--report", "--out", "--json"])
+def test_a_folder_is_refused_before_the_work(arguments: list[str], tmp_path: Path, option: str) -> None:
+    with pytest.raises(InputError, match="is a folder. Remedy: name a file"):
+        main([*arguments, option, str(tmp_path)])
+
+
 def test_finding_mentions_needs_a_detector(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     give_detector(monkeypatch, None)
     with pytest.raises(InputError, match="has a text without mentions, and the run cannot find them"):

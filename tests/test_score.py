@@ -70,6 +70,23 @@ def test_uris_of_entities_can_be_named(arguments: list[str], tmp_path: Path) -> 
     assert "itsrdf:taIdentRef <http://example.org/" in turtle and "mmel.invalid/entities" not in turtle
 
 
+def test_neither_the_input_nor_the_other_output_is_overwritten(arguments: list[str], tmp_path: Path) -> None:
+    review, linked = tmp_path / "review.txt", tmp_path / "linked.jsonl"
+    review.write_text("Nick plays.")
+    (tmp_path / "link.jsonl").symlink_to(review)
+    for out in (review, tmp_path / "link.jsonl"):
+        with pytest.raises(ConfigError, match=r"--out .*: is the input\. Remedy"):
+            main([str(review), *arguments[1:-1], str(out)])
+    with pytest.raises(ConfigError, match=r"--report .*review\.txt: is the input"):
+        main([str(review), *arguments[1:], "--report", str(review)])
+    with pytest.raises(ConfigError, match="--report .*: is what --out writes"):
+        main([str(review), *arguments[1:], "--report", str(linked)])
+    for option in ("--out", "--report"):
+        with pytest.raises(InputError, match="is a folder. Remedy: name a file"):
+            main([str(review), *arguments[1:], option, str(tmp_path)])
+    assert review.read_text() == "Nick plays." and not linked.exists()
+
+
 def test_what_is_passed_over_sets_the_exit_code(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

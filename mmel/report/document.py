@@ -48,7 +48,8 @@ _READ_COUPLED = (
     "Lines join mentions that decided together, the thicker the more mass the transport plan moves between them. At "
     "rest only the strongest line of each mention is drawn; a mention that is pointed at shows all of its lines. "
     "Dashed: no short path in the knowledge base joins the two entities, so there is no common ground. Modalities "
-    "disagree where that is so, and where a mention was decided otherwise than its modality decides alone.",
+    "disagree where that is so of two entities (NIL has no ground), and where a mention was decided otherwise than its "
+    "modality decides alone.",
 )
 _READ_LABELLED = (
     "Accuracy is over the mentions whose gold entity is in the knowledge base. Alone is what each modality decides by "

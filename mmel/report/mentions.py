@@ -29,8 +29,8 @@ class JudgedMention:
     `place` among the document's mentions of that modality. `name`: the surface, or the picture's file name. `entity`
     and `score` of the decision; `ranked` the candidates that are shown. `gold`: an entity id, `NIL`, or None where
     unlabelled. `alone`: entity and score that the modality decides by itself, None where that is not known. `found`:
-    the probability with which a detector found the mention, None where none did. `apart`: no path joins it with the
-    mention that it is coupled with most.
+    the probability with which a detector found the mention, None where none did. `apart`: both it and the
+    mention that it is coupled with most have an entity, and no path joins the two.
     """
 
     modality: Modality
@@ -106,8 +106,14 @@ def _judged(
             modality, place, name, link.entity, link.score, _ranked(link, mention.entity, top), mention.entity,
             (alone[place].entity, alone[place].score) if alone else None,
             _found(mention),
-            apart=coupling is not None and not coupling.path,
+            apart=coupling is not None and _apart(coupling, linked),
         )  # fmt: skip
+
+
+def _apart(coupling: Coupling, linked: LinkedDocument) -> bool:
+    """Nothing joins the two entities; of NIL that says nothing."""
+    entities = linked.text_links[coupling.text].entity, linked.visual_links[coupling.visual].entity
+    return not coupling.path and NIL not in entities
 
 
 def _ranked(link: Link, gold: str | None, top: int) -> tuple[Ranked, ...]:

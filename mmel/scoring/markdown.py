@@ -23,11 +23,14 @@ _BLOCK_ENDS = {
 }
 _LINE_ENDS, _EMPTY_LINES = re.compile(r"[ \t]+$", re.MULTILINE), re.compile(r"\n{3,}")
 _BREAKS = {"softbreak": "\n", "hardbreak": "\n"}
+# Lines of `key: value` between two fences at the very start, as static site generators have them.
+_FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\n(?=[\w-]+:)(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_FRONT_TITLE = re.compile(r"^title:[ \t]*(['\"]?)(.+?)\1[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`text` without markup, the first heading as `title` ("" for none), `images` as written, each once."""
+    """`text` without markup; `title` of the front matter, else the first heading, or ""; `images` as written, once."""
 
     text: str
     title: str
@@ -38,12 +41,17 @@ def read_markdown(source: str) -> Page:
     """The text, title and pictures of a CommonMark text with tables.
 
     Names stand in the text as they are seen: without emphasis, links and tags, character references resolved. What
-    stands in the place of a picture (its alternative text) is no part of the text. `images` are percent-decoded where
-    they are no URLs.
+    stands in the place of a picture (its alternative text) is no part of the text, nor is YAML front matter. `images`
+    are percent-decoded where they are no URLs.
     """
+    source = source.replace("\r\n", "\n")
     text: list[str] = []
     images: list[str] = []
     title = ""
+    if front := _FRONT_MATTER.match(source):
+        source = source[front.end() :]
+        if named := _FRONT_TITLE.search(front[1]):
+            title = named[2]
     tokens = _Parser("commonmark").enable("table").parse(source)
     for number, token in enumerate(tokens):
         if token.type == "inline":

@@ -98,13 +98,17 @@ class Summary:
     def line(self) -> str:
         """One line for people."""
         told = [
-            f"{self.counts[kind]:,} {kind} ({self.counts[f'nil_{kind}']:,} NIL)"
+            f"{_number(self.counts[kind], kind)} ({self.counts[f'nil_{kind}']:,} NIL)"
             for kind in ("names", "faces")
             if self.counts[kind]
         ]
         before = f", {self.resumed:,} of them before" if self.resumed else ""
         speed = f"{self.seconds:.1f} s, {self.documents_per_second:.1f} documents/s"
-        return f"{self.documents:,} documents{before}: {', '.join(told) or 'no mention'}; {speed}"
+        return f"{_number(self.documents, 'documents')}{before}: {', '.join(told) or 'no mention'}; {speed}"
+
+
+def _number(count: int, of: str) -> str:
+    return f"{count:,} {of.removesuffix('s') if count == 1 else of}"
 
 
 def score(

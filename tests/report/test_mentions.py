@@ -91,6 +91,8 @@ def test_states_say_what_a_mention_is_coloured_and_filtered_by() -> None:
         ["right", "apart", "disagree"], ["unlabelled", "apart", "disagree"],
     ]  # fmt: skip
     assert judged(Link("A", 0.9), Link("A", 0.9), None, weak) == [["right"], ["unlabelled"]]
+    # NIL has no ground in the base that could be common.
+    assert judged(Link("A", 0.9), Link(NIL, 0.9), None, strong) == [["right"], ["unlabelled", "nil"]]
 
 
 def test_what_does_not_fit_its_document_is_refused() -> None:

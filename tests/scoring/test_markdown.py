@@ -46,6 +46,24 @@ def test_the_text_has_no_markup() -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "title", "text"),
+    [
+        ("---\ntitle: Salt Road\ntags: [a, b]\n---\nMira walks.", "Salt Road", "Mira walks."),
+        ('---\r\nlayout: post\r\ntitle: "Salt: Road"\r\n---\r\n# Heading\r\n', "Salt: Road", "Heading"),
+        ("---\ndate: 2026-01-31\n...\n# Heading\n", "Heading", "Heading"),
+        ("---\ntitle:\n---\nMira walks.", "", "Mira walks."),
+        # A rule is no front matter, nor is what does not end.
+        ("---\nMira walks.\n\n---\nOtto runs.", "", "Mira walks.\n\nOtto runs."),
+        ("---\nMira: walks.\n\nOtto runs.", "", "Mira: walks.\n\nOtto runs."),
+        ("Mira walks.\n\n---\ntitle: x\n\n---\n", "", "Mira walks.\n\ntitle: x"),
+    ],
+)
+def test_front_matter_is_no_text(source: str, title: str, text: str) -> None:
+    page = read_markdown(source)
+    assert (page.title, page.text) == (title, text)
+
+
+@pytest.mark.parametrize(
     ("source", "images"),
     [
         ("![x](../private/a.png)", ("../private/a.png",)),
