@@ -73,15 +73,16 @@ class SpacyLinker:
 
     def _document(self, doc: Doc) -> Document:
         mentions = tuple(
-            TextMention(ent.start_char, ent.end_char, ent.text)
-            for ent in doc.ents
-            if self._labels is None or ent.label_ in self._labels
+            TextMention(ent.start_char, ent.end_char, ent.text) for ent in doc.ents if self._is_linked(ent)
         )
         return Document(str(next(self._numbers)), doc.text, text_mentions=mentions, images=tuple(doc._.mmel_images))
 
+    def _is_linked(self, ent: Span) -> bool:
+        return self._labels is None or ent.label_ in self._labels
+
     def _set(self, doc: Doc, linked: LinkedDocument) -> None:
         """Write the links into the document; a name that is part of an entity it has is in `doc._.mmel` alone."""
-        entities = {(ent.start_char, ent.end_char): ent for ent in doc.ents}
+        entities = {(ent.start_char, ent.end_char): ent for ent in doc.ents if self._is_linked(ent)}
         taken = {token.i for ent in doc.ents for token in ent}
         told: list[tuple[Span, Link]] = []
         # No link where the run does not link names.
@@ -94,7 +95,7 @@ class SpacyLinker:
                     continue
                 taken |= tokens
             told.append((ent, link))
-        doc.ents = [*entities.values(), *(ent for ent, _ in told if (ent.start_char, ent.end_char) not in entities)]
+        doc.ents = [*doc.ents, *(ent for ent, _ in told if (ent.start_char, ent.end_char) not in entities)]
         for ent, link in told:
             ent._.mmel_score = link.score
             for token in ent:

@@ -97,6 +97,14 @@ def test_labels_choose_what_is_linked() -> None:
     ]
 
 
+def test_an_entity_of_another_label_stays_though_its_name_is_found() -> None:
+    doc = spacy.blank("en")("Ada Moretti and Bo met in Turin.")
+    doc.ents = [Span(doc, 6, 7, label="GPE", kb_id="Q495")]
+    doc = component(Toy(), labels=["PERSON"])(doc)
+    assert told(doc)[-1] == ("Turin", "GPE", "Q495", None)
+    assert [ent.label_ for ent in doc.ents] == [LABEL, LABEL, "GPE"]
+
+
 def test_an_entity_that_is_there_is_never_cut_by_a_name_that_is_found() -> None:
     doc = spacy.blank("en")("Ada Moretti and Bo met in Turin.")
     doc.ents = [Span(doc, 1, 4, label="ODD")]
