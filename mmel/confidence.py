@@ -238,7 +238,8 @@ class ModalityConfidence:
     Attributes:
         names: of the evidence. columns: those of the coupling, as in `text_evidence`.
         right, nil: curves for the first two CASES.
-        threshold: a mention is NIL where its entity is missing with at least this probability.
+        threshold: a mention is NIL where its entity is missing with at least this probability, or more probably than
+            its best candidate is right.
         unlisted: probability that the entity of a mention without candidates is missing.
     """
 
@@ -366,12 +367,16 @@ def _decided(
 
 
 def _decide(link: Link, right: float, missing: float, threshold: float, nil: bool) -> Link:
-    """The link with its confidence; `right`, `missing`: that its best candidate is right, that there is none."""
+    """The link with its confidence; `right`, `missing`: that its best candidate is right, that there is none.
+
+    Of an entity and NIL the less probable one is never said, whatever the threshold.
+    """
+    known = replace(link, confidence=right, p_nil=missing)
     if not nil:
-        return replace(link, confidence=right)
-    if link.candidates and missing < threshold:
-        return replace(link, score=right, confidence=right)
-    return replace(link, entity=NIL, score=missing, confidence=right)
+        return known
+    if link.candidates and missing < threshold and missing <= right:
+        return replace(known, score=right)
+    return replace(known, entity=NIL, score=missing)
 
 
 def _with_links(document: LinkedDocument, text: tuple[Link, ...], visual: tuple[Link, ...]) -> LinkedDocument:

@@ -128,19 +128,19 @@ class Link:
 
     Where NIL was to be decided, `score` is the calibrated probability that the decision is right; else that of the
     best candidate among the candidates. `confidence` is the calibrated probability that the best candidate is right,
-    whatever was decided; None where the run has learned none.
+    whatever was decided, `p_nil` that the entity is not in the base; None where the run has learned none.
     """
 
     entity: str
     score: float
     candidates: tuple[ScoredCandidate, ...] = ()
+    confidence: float | None = None
+    p_nil: float | None = None
 
     def cut(self, most: int) -> Link:
         """The same with its first `most` candidates only, and NIL wherever it stands among them."""
         kept = [one for place, one in enumerate(self.candidates) if place < most or one.entity == NIL]
         return replace(self, candidates=tuple(kept))
-
-    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

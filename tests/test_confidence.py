@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmel.confidence import Confidence, Curve, Evidence, ModalityConfidence, Network, text_evidence
-from mmel.document import NIL, Coupling, LinkedDocument
+from mmel.confidence import Confidence, Curve, Evidence, ModalityConfidence, Network, _decide, text_evidence
+from mmel.document import NIL, Coupling, Link, LinkedDocument, ScoredCandidate
 from mmel.errors import InputError
 from mmel.formats.jsonl import read_documents
 from mmel.linker import Linker
@@ -36,8 +36,8 @@ def films_linked(film_run: Path, films: Path) -> tuple[Linker, list[LinkedDocume
 
 
 def without(linked: LinkedDocument) -> LinkedDocument:
-    """Links without their confidence."""
-    links = tuple(dataclasses.replace(link, confidence=None) for link in linked.text_links)
+    """Links without their probabilities."""
+    links = tuple(dataclasses.replace(link, confidence=None, p_nil=None) for link in linked.text_links)
     return dataclasses.replace(linked, text_links=links)
 
 
@@ -171,3 +171,16 @@ def test_no_path_leads_to_nil(films_linked: tuple[Linker, list[LinkedDocument], 
     texts = (dataclasses.replace(link, entity=NIL), *one.text_links[1:])
     found = _with_links(paired, texts, (link,))
     assert [pair.path for pair in found.couplings] == [(), ("C", "B")]
+
+
+def test_of_an_entity_and_nil_the_more_probable_is_said() -> None:
+    link = Link("A", 0.4, (ScoredCandidate("A", 0.4, 0.5),))
+    for right, missing, threshold, entity, score in (
+        (0.9, 0.1, 0.3, "A", 0.9),
+        (0.6, 0.35, 0.3, NIL, 0.35),  # the threshold of the best F1
+        (0.01, 0.2, 0.3, NIL, 0.2),
+        (0.2, 0.2, 0.3, "A", 0.2),
+    ):
+        decided = _decide(link, right, missing, threshold, nil=True)
+        assert (decided.entity, decided.score, decided.confidence, decided.p_nil) == (entity, score, right, missing)
+        assert _decide(link, right, missing, threshold, nil=False).entity == "A"

@@ -87,7 +87,7 @@ def write_linked(path: str | Path, linked: Iterable[LinkedDocument]) -> int:
     `{"doc_id", "title", "text", "text_mentions": [{"start", "end", "text", "entity", "score", "p_nil",
     "candidates": [{"id", "score", "prior", "columns"}], "gold", "name", "extra"}], "visual_mentions": [{"image", "box",
     ...}], "couplings": [[i, j, mass]], "paths": [[id, ...]], "meta", "extra"}`. `entity` is null for NIL; `p_nil` is
-    the score of the candidate NIL or null where NIL was no candidate; `gold` is there where the document is labelled;
+    the probability of NIL, or null where the run has learned none; `gold` is there where the document is labelled;
     `paths` has the entities that join each coupling. What each modality said alone is not written.
     """
     return write_records(path, map(linked_record, linked))
@@ -216,7 +216,8 @@ def _visual_mention_record(mention: VisualMention) -> dict[str, Any]:
 def _linked_mention(record: dict[str, Any], mention: TextMention | VisualMention, link: Link) -> dict[str, Any]:
     record["entity"] = None if link.entity == NIL else link.entity
     record["score"] = link.score
-    record["p_nil"] = next((each.score for each in link.candidates if each.entity == NIL), None)
+    listed = next((each.score for each in link.candidates if each.entity == NIL), None)
+    record["p_nil"] = link.p_nil if listed is None else listed
     record["candidates"] = [_scored_record(each) for each in link.candidates]
     if mention.entity is not None:
         record["gold"] = mention.entity
@@ -367,18 +368,20 @@ def _labelled(record: Any, place: Place) -> dict[str, Any]:
 
 def _link(record: dict[str, Any], place: Place) -> Link:
     entity = place.identifier(record, "entity", None)
+    candidates = tuple(
+        [
+            ScoredCandidate(
+                place.identifier(each, "id"),
+                place.get(each, "score", float),
+                place.get(each, "prior", float),
+                place.get(each, "columns", dict, {}),
+            )
+            for each in place.get(record, "candidates", list, [])
+        ]
+    )
     return Link(
         entity=NIL if entity is None else entity,
         score=place.get(record, "score", float),
-        candidates=tuple(
-            [
-                ScoredCandidate(
-                    place.identifier(each, "id"),
-                    place.get(each, "score", float),
-                    place.get(each, "prior", float),
-                    place.get(each, "columns", dict, {}),
-                )
-                for each in place.get(record, "candidates", list, [])
-            ]
-        ),
+        candidates=candidates,
+        p_nil=None if NIL in [each.entity for each in candidates] else place.get(record, "p_nil", float, None),
     )

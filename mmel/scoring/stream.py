@@ -258,7 +258,7 @@ class _Run:
                 done += step([document])
             except InputError as problem:
                 failed.append((document.id, problem))
-        if not done and not self.summary.documents:
+        if not done and not self.summary.documents and len(documents) > 1:
             raise first  # of the linker more likely than of every document
         for id, why in failed:
             self._passed_over.add(UNLINKED, f"document '{id}': {why}")

@@ -141,6 +141,13 @@ def test_a_bad_document_does_not_stop_the_others(source: Path) -> None:
     assert "document 'bad': cannot be linked" in summary.skips.summary()
 
 
+def test_a_bad_first_document_of_batches_of_one(source: Path) -> None:
+    bad = replace(documents(1)[0], id="bad", text="Poison")
+    write_documents(source, [bad, *documents(3)])
+    summary = run(source, batch=1)
+    assert summary.documents == 3 and summary.skips.counts == {UNLINKED: 1}
+
+
 def test_where_no_document_can_be_linked_the_reason_is_the_error(source: Path) -> None:
     with pytest.raises(InputError, match="cannot be linked"):
         run(source, FakeLinker(refused="film"))
