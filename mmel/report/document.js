@@ -107,7 +107,7 @@
       lines.push(make("p", `other ${kind}`, make("span", "label", label), portrait ? picture(portrait) : null,
         make("b", "", titleOf(id)), make("span", "number", likely(score))));
     };
-    if (second) line("", entity < 0 ? "Closest" : "Runner-up", second[0], second[2]);
+    if (second) line("", entity < 0 ? "Closest, by share of candidates" : "Runner-up, by share of candidates", second[0], second[2]);
     if (alone && alone[0] !== entity) line("differs", `${side === "t" ? "Text" : "Picture"} alone ⇄`, ...alone);
     return lines;
   }
@@ -210,7 +210,7 @@
         button("Close", "×", close));
       const rows = mention.record[6];
       card.replaceChildren(tools, head(mention), ...verdict(mention, nodeOf(mention)), ...others(mention), ...partners(mention),
-        ...reasons(mention), make("h3", "", rows.length ? "Candidates" : "No candidates"), candidates(mention));
+        ...reasons(mention), make("h3", "", rows.length ? "Candidates by their share of all" : "No candidates"), candidates(mention));
       card.setAttribute("aria-label", `${mention.record[0]}: ${titleOf(mention.record[1])}`);
       card.hidden = false;
       card.scrollTop = 0;
