@@ -52,13 +52,9 @@ def tiny_kb(tiny_kb_folder: Path) -> Iterator[KnowledgeBase]:
 @pytest.fixture(scope="session")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small film world as a `movies` folder, its base beside it as `kb`; what is beside it may be added to."""
-    from mmel.formats.jsonl import read_entities
-    from mmel.kb.build import build
     from tests.tiny import write_film_world
 
-    root = write_film_world(tmp_path_factory.mktemp("world") / "films")
-    build(read_entities(root / "kb.jsonl"), root.parent / "kb", name="films", date="2020-02-02")
-    return root
+    return write_film_world(tmp_path_factory.mktemp("world") / "films", 24, {"train": 60, "val": 20}, 3, drawn=False)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from mmel.config import Config
 from mmel.datasets.filmworld import generate
 from mmel.document import Alias, Candidate, Document, Entity, TextMention
 from mmel.encoders.cache import Encoding
+from mmel.kb.build import build
 
 _MARKED = re.compile(r"\[([^\]|]+)(?:\|([^\]]*))?\]")
 
@@ -112,10 +113,13 @@ def write_encoder(folder: Path, seed: int = 0, pooler: bool = True, shard: str =
     return folder
 
 
-def write_film_world(root: Path, films: int = 24, train: int = 60, val: int = 20, seed: int = 3) -> Path:
-    """A small film world as a folder of the dataset `movies`."""
-    world = generate(films, {"train": train, "val": val}, seed)
+def write_film_world(root: Path, films: int, documents: Mapping[str, int], seed: int, drawn: bool = True) -> Path:
+    """A small film world as a folder of the dataset `movies`, its base beside it; its pictures where `drawn`."""
+    world = generate(films, documents, seed)
     world.save(root)
+    if drawn:
+        world.draw(root)
+    build(world.entities, root.parent / "kb", name="films", date="2020-02-02")
     return root
 
 

@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 
 from mmel.config import Config
-from mmel.datasets.filmworld import generate
 from mmel.document import NIL, Document
 from mmel.errors import ConfigError, InputError
 from mmel.evaluate import main as evaluate_main
 from mmel.formats.jsonl import read_documents
-from mmel.kb.build import build
 from mmel.linker import Linker
 from mmel.training.session import metrics_table, train_linker
-from tests.tiny import small_config
+from tests.tiny import small_config, write_film_world
 
 VISION = (
     "modalities=[text, visual]", "vision.patch.side=32", "vision.patch.grid=4", "vision.patch.dim=24",
@@ -33,12 +31,7 @@ def quietly(config: Config) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("joint") / "films"
-    made = generate(8, {"train": 30, "val": 16, "test": 16}, seed=5)
-    made.save(root)
-    made.draw(root)
-    build(made.entities, root.parent / "kb", name="films", date="2020-02-02")
-    return root
+    return write_film_world(tmp_path_factory.mktemp("joint") / "films", 8, {"train": 30, "val": 16, "test": 16}, 5)
 
 
 @pytest.fixture(scope="module")

@@ -15,25 +15,17 @@ import torch
 from mmel.config import Config
 from mmel.datasets import open_dataset
 from mmel.errors import ConfigError, InputError
-from mmel.kb.build import build
 from mmel.linker import Linker
 from mmel.training.run import RunFolder
 from mmel.training.session import train_linker
 from mmel.training.together import check_together, train_together
-from tests.tiny import small_config
+from tests.tiny import small_config, write_film_world
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A film world of a few people with its pictures, as a `movies` folder, its base beside it."""
-    from mmel.datasets.filmworld import generate
-
-    root = tmp_path_factory.mktemp("both") / "films"
-    made = generate(6, {"train": 24, "val": 10}, seed=5)
-    made.save(root)
-    made.draw(root)
-    build(made.entities, root.parent / "kb", name="films", date="2020-02-02")
-    return root
+    return write_film_world(tmp_path_factory.mktemp("both") / "films", 6, {"train": 24, "val": 10}, 5)
 
 
 def settings(world: Path, encoder: Path, run: Path, *overrides: str) -> Config:

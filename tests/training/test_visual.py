@@ -17,24 +17,17 @@ from mmel.errors import ConfigError, InputError
 from mmel.evaluate import main as evaluate_main
 from mmel.formats.jsonl import read_documents
 from mmel.kb import KnowledgeBase
-from mmel.kb.build import build
 from mmel.linker import Linker
 from mmel.training.session import train_linker
 from mmel.training.visual import fit_temperature, photographs
 from mmel.vision.tasks import Ranking
+from tests.tiny import write_film_world
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A film world of a few people with its pictures, as a `movies` folder, its base beside it."""
-    from mmel.datasets.filmworld import generate
-
-    root = tmp_path_factory.mktemp("seen") / "films"
-    made = generate(8, {"train": 30, "val": 12}, seed=5)
-    made.save(root)
-    made.draw(root)
-    build(made.entities, root.parent / "kb", name="films", date="2020-02-02")
-    return root
+    return write_film_world(tmp_path_factory.mktemp("seen") / "films", 8, {"train": 30, "val": 12}, 5)
 
 
 def settings(world: Path, run: Path, *overrides: str) -> Config:
