@@ -60,17 +60,28 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
 class SkipReport:
     """Counts what a batch passed over and why, so that one bad document never stops the rest.
 
-    The command that owns the report prints `summary()` at its end and exits with `exit_code`.
+    `counts` are records that were passed over. `noted` are irregular ones that were kept, such as a name that stands in
+    its sentence in another spelling: they are told and are no failure. The command that owns the report prints
+    `summary()` at its end and exits with `exit_code`.
     """
 
     def __init__(self, keep: int = 5) -> None:
         self.counts: Counter[str] = Counter()
+        self.noted: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
         self._keep = keep
 
     def add(self, reason: str, detail: str) -> None:
         """Count one skip under `reason`; the first few `detail` texts of each reason are kept."""
         self.counts[reason] += 1
+        self._exemplify(reason, detail)
+
+    def note(self, reason: str, detail: str) -> None:
+        """Count one irregular record that was kept, as `add` counts a skip."""
+        self.noted[reason] += 1
+        self._exemplify(reason, detail)
+
+    def _exemplify(self, reason: str, detail: str) -> None:
         kept = self.examples.setdefault(reason, [])
         if len(kept) < self._keep:
             kept.append(detail)
@@ -78,12 +89,13 @@ class SkipReport:
     def update(self, other: SkipReport) -> None:
         """Count what another report counted, too."""
         self.counts.update(other.counts)
+        self.noted.update(other.noted)
         for reason, details in other.examples.items():
             kept = self.examples.setdefault(reason, [])
             kept += details[: self._keep - len(kept)]
 
     def only(self, reason: str) -> SkipReport:
-        """What was counted under one reason."""
+        """What was passed over for one reason."""
         part = SkipReport(self._keep)
         if reason in self.counts:
             part.counts[reason], part.examples[reason] = self.counts[reason], list(self.examples[reason])
@@ -94,13 +106,14 @@ class SkipReport:
         return 1 if self.counts else 0
 
     def summary(self) -> str:
-        """One line a reason with its count, then its first examples; empty when nothing was skipped."""
+        """One line a reason with its count, then its first examples; empty when nothing was counted."""
         lines = []
-        for reason, count in self.counts.most_common():
-            lines.append(f"skipped {count}: {reason}")
-            lines += [f"  {example}" for example in self.examples[reason]]
+        for word, counts in (("skipped", self.counts), ("kept", self.noted)):
+            for reason, count in counts.most_common():
+                lines.append(f"{word} {count}: {reason}")
+                lines += [f"  {example}" for example in self.examples[reason]]
         return "\n".join(lines)
 
     def print(self, stream: TextIO | None = None) -> None:
-        if self.counts:
+        if self.counts or self.noted:
             print(self.summary(), file=stream or sys.stderr)
