@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -94,13 +95,28 @@ def read_lines(path: str | Path, skips: SkipReport | None = None) -> Iterator[tu
 
 def read_text(path: str | Path) -> str:
     """The whole file as text, line breaks as they stand; raises InputError where it is missing or not UTF-8."""
+    return "".join(read_blocks(path))
+
+
+def read_blocks(path: str | Path, size: int = 1 << 20) -> Iterator[str]:
+    """Stream the text of a file in parts of at most `size` bytes, with the errors of `read_text`."""
+    # Not utf-8-sig: its incremental decoder passes over a byte order mark that is cut short.
+    decoder, done = codecs.getincrementaldecoder("utf-8")(), 0
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        with open(path, "rb") as stream:
+            while raw := stream.read(size):
+                # A character that a part cuts is decoded, and named where it is broken, with the next.
+                start = done - len(decoder.getstate()[0])
+                text = decoder.decode(raw)
+                yield text.removeprefix("\ufeff") if start == 0 else text
+                done += len(raw)
+        start = done - len(decoder.getstate()[0])
+        yield decoder.decode(b"", final=True)
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", file=path, remedy="check the path") from error
     except UnicodeDecodeError as error:
         raise InputError(
-            f"is not UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start}",
+            f"is not UTF-8: byte 0x{error.object[error.start]:02x} at byte {start + error.start}",
             file=path,
             remedy="convert the file, for example: iconv -f latin1 -t utf-8",
         ) from error

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
 from mmel.errors import InputError, SkipReport
-from mmel.files import atomic_write, read_lines, read_text
+from mmel.files import atomic_write, read_blocks, read_lines
 
 T = TypeVar("T")
 _REQUIRED: Any = object()
@@ -99,21 +100,12 @@ def read_records(
 def read_list(
     path: str | Path, parse: Callable[[dict[str, Any], Place], T], remedy: str, skips: SkipReport | None = None
 ) -> Iterator[T]:
-    """`parse(object, place)` of each element of a file that is one JSON list; places count from 0, as in `FILE[3]`.
+    """Stream `parse(object, place)` of each element of a file that is one JSON list; places count from 0: `FILE[3]`.
 
-    Raises InputError where the file is no such list, and where `parse` refuses an element; with `skips` that element
-    is counted and the rest goes on.
+    Raises InputError where the file is no such list, when the reading comes there, and where `parse` refuses an
+    element; with `skips` that element is counted and the rest goes on.
     """
-    try:
-        records = _DECODER.decode(read_text(path))
-    except json.JSONDecodeError as error:
-        raise Place(path, error.lineno, remedy).error(f"is no JSON: {error.msg} at column {error.colno}") from error
-    except (ValueError, RecursionError) as error:
-        raise Place(path, 0, remedy).error(f"is no JSON that can be read: {error}") from error
-    if not isinstance(records, list):
-        raise Place(path, 0, remedy).error(f"expected a list, found {_shorten(records)}")
-    for number, record in enumerate(records):
-        place = Place(path, 0, remedy, number)
+    for record, place in read_elements(path, remedy):
         try:
             if not isinstance(record, dict):
                 raise place.error(f"expected an object, found {_shorten(record)}")
@@ -126,11 +118,99 @@ def read_list(
         yield parsed
 
 
+def read_elements(path: str | Path, remedy: str) -> Iterator[tuple[Any, Place]]:
+    """Stream the elements of a file that is one JSON list, whatever they are, and their places.
+
+    Memory is that of the longest element, not of the file. Raises InputError where the file is no JSON list, when the
+    reading comes there.
+    """
+    window = _Window(path, remedy)
+    if window.peek() != "[":
+        # Something else that is JSON is told as what it is.
+        raise Place(path, 0, remedy).error(f"expected a list, found {_shorten(window.value())}")
+    window.take()
+    number, mark = 0, window.peek()
+    while mark != "]":
+        yield window.value(), Place(path, 0, remedy, number)
+        number, mark = number + 1, window.peek()
+        if mark == ",":
+            window.take()
+        elif mark != "]":
+            raise window.error("Expecting ',' delimiter")
+    window.take()
+    if window.peek():
+        raise window.error("Extra data")
+
+
+class _Window:
+    """A moving part of a file of JSON: its next mark, its next value, and errors with line and column."""
+
+    def __init__(self, path: str | Path, remedy: str) -> None:
+        self._path, self._remedy = path, remedy
+        self._blocks = read_blocks(path)
+        self._text, self._at = "", 0
+        # Line breaks before the window, and the characters between the last of them and the window.
+        self._lines, self._columns = 0, 0
+
+    def peek(self) -> str:
+        """The next character that is no white space; "" at the end of the file."""
+        while True:
+            self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
+            if self._at < len(self._text) or not self._more():
+                return self._text[self._at : self._at + 1]
+
+    def take(self) -> None:
+        """Pass over the character that `peek` saw."""
+        self._at += 1
+
+    def value(self) -> Any:
+        """The next JSON value."""
+        self.peek()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                # Cut off at the end of the window, or broken: only more of the file tells.
+                if not self._more():
+                    raise self.error(error.msg, error.pos) from error
+            except (ValueError, RecursionError) as error:
+                raise Place(self._path, 0, self._remedy).error(f"is no JSON that can be read: {error}") from error
+            else:
+                # A number may go on behind the window.
+                if self._text[end : end + 1] not in _GOES_ON or not self._more():
+                    self._at = end
+                    return value
+
+    def error(self, message: str, at: int | None = None) -> InputError:
+        """The fault at a place of the window, by default the next character."""
+        before = self._text[: self._at if at is None else at]
+        line = self._lines + before.count("\n") + 1
+        column = len(before) - before.rfind("\n") + ("\n" not in before) * self._columns
+        return Place(self._path, line, self._remedy).error(f"is no JSON: {message} at column {column}")
+
+    def _more(self) -> bool:
+        """Move the window to what is unread and at least double it; at the end of the file False, and nothing moves."""
+        # Doubling keeps one long element from being tried at each of its blocks.
+        blocks, wanted = [self._text[self._at :]], len(self._text) - self._at
+        while wanted >= 0 and (block := next(self._blocks, None)) is not None:
+            blocks.append(block)
+            wanted -= len(block)
+        if not any(blocks[1:]):
+            return False
+        passed = self._text[: self._at]
+        self._lines += passed.count("\n")
+        self._columns = len(passed) - passed.rfind("\n") - 1 + ("\n" not in passed) * self._columns
+        self._text, self._at = "".join(blocks), 0
+        return True
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_GOES_ON = ("", ".", "e", "E")
+_SPACE = re.compile(r"[ \t\n\r]*")
 
 
 def parse_object(content: str, place: Place) -> dict[str, Any]:
