@@ -103,7 +103,14 @@ def _evaluate(values: Namespace, dataset: Dataset, kb: KnowledgeBase) -> int:
     linked = list(_watched(linker, documents, len(documents), pictures, values.nil))
     seconds = time.perf_counter() - started
     protocol = Protocol(candidates, nil="scored" if values.nil else "ignored", missing_images=linker.missing_images)
-    result = evaluate(linked, dataset=dataset.name, split=values.split, protocol=protocol, seconds=seconds)
+    result = evaluate(
+        linked,
+        dataset=dataset.name,
+        split=values.split,
+        protocol=protocol,
+        seconds=seconds,
+        entities=dataset.choice(linker.choice),
+    )
     notes = list(_notes(linker))
     if values.from_text:
         result = replace(result, end_to_end=_from_text(linker, linked, dataset, pictures, values.nil))

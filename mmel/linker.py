@@ -121,6 +121,12 @@ class Linker:
         """How many pictures and regions could not be read so far."""
         return sum(self.skips.counts.values())
 
+    @property
+    def choice(self) -> dict[str, int]:
+        """How many entities a mention can be linked to, by modality, where it brings no candidates of its own."""
+        choice = {} if self.text is None else {"text": len(self.kb)}
+        return choice if self.visual is None else choice | {"visual": len(self.visual.entities)}
+
     def annotate(self, documents: Iterable[Document], pictures: Path | None = None) -> Iterator[Document]:
         """Yield the documents in order, with the mentions that are found in those that have none of a modality.
 

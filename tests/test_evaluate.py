@@ -14,6 +14,7 @@ from mmel.document import Document
 from mmel.errors import ConfigError, InputError
 from mmel.evaluate import main
 from mmel.formats.jsonl import read_documents, read_linked
+from mmel.kb import KnowledgeBase
 from mmel.linker import Linker
 
 
@@ -29,7 +30,8 @@ def test_scores_stand_beside_their_protocol(arguments: list[str], capsys: pytest
     assert main(arguments) == 0
     text = capsys.readouterr().out
     assert "movies val: 20 documents" in text
-    assert "protocol: candidates kb, gold not injected, NIL ignored, missing images 0" in text
+    assert "protocol: candidates kb (" in text
+    assert "gold not injected, NIL ignored, ties realistic, missing images 0 (masked)" in text
     assert "micro, in KB" in text and "candidate recall" in text
 
 
@@ -48,7 +50,16 @@ def test_json_is_that_of_training(
             k: v for k, v in saved.items() if k not in clock
         }
     assert list(saved) == ["dataset", "split", "protocol", "documents", "text", "seconds", "documents_per_second"]
-    assert saved["protocol"] == {"candidates": "kb", "gold_injected": False, "nil": "ignored", "missing_images": 0}
+    among = saved["protocol"].pop("competing")
+    assert among.endswith(f" of {len(KnowledgeBase.open(Path(arguments[-1]))):,}") and " to " in among
+    assert saved["protocol"] == {
+        "candidates": "kb",
+        "gold_injected": False,
+        "nil": "ignored",
+        "missing_images": 0,
+        "missing_policy": "masked",
+        "ties": "realistic",
+    }
     assert saved["seconds"] > 0 and saved["documents_per_second"] == pytest.approx(20 / saved["seconds"])
     trained = json.loads((film_run / "metrics.json").read_text())["validation"]["val"]
     assert saved["text"] == trained["text"] and saved["documents"] == trained["documents"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -56,6 +56,10 @@ class Dataset(ABC):
     @abstractmethod
     def candidate_protocol(self) -> str:
         """Where the candidates come from: "PPRforNED", "kilt", "deep-ed csv", or "kb" for the names of the KB."""
+
+    def choice(self, entities: Mapping[str, int]) -> dict[str, int]:
+        """Of the entities that a linker has for each modality, those that its mentions are free to choose from."""
+        return {name: count for name, count in entities.items() if name != "text" or self.candidate_protocol == "kb"}
 
     @abstractmethod
     def _read(self, split: str, skips: SkipReport | None) -> Iterator[Document]:

@@ -117,20 +117,30 @@ def mrr_at(ranks: ArrayLike, k: float) -> float:
     return float(np.where(ranks <= k, 1 / ranks, 0.0).mean()) if ranks.size else 0.0
 
 
+def mrr(ranks: ArrayLike) -> float:
+    """Mean of 1 / rank without a cut-off; an infinite rank, of a gold that is not listed, counts 0.
+
+    Where lists are the head of a longer ranking this is a lower bound of that ranking's MRR.
+    """
+    return mrr_at(ranks, np.inf)
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
     """What the links of one modality come to, by document, so that nothing needs a second pass.
 
     `in_kb`, `with_nil`: counts `[documents, 3]`. `score_ranks`, `prior_ranks`: realistic rank of the gold among the
     listed candidates by score and by prior, `[mentions with gold in the KB]`, infinite where it is not listed;
-    None where some answered mention lists no candidates, so that ranks are not known. `unlabelled`: mentions left
-    out because they carry no gold.
+    None where some answered mention lists no candidates, so that ranks are not known. `listed`: how many candidates
+    each of these mentions lists, NIL not counted, None as the ranks. `unlabelled`: mentions left out because they
+    carry no gold.
     """
 
     in_kb: Integers
     with_nil: Integers
     score_ranks: Floats | None
     prior_ranks: Floats | None
+    listed: Integers | None
     unlabelled: int
 
     @property
@@ -147,6 +157,7 @@ class TallyBuilder:
         self._with_nil: list[Integers] = []
         self._score_ranks: list[float] = []
         self._prior_ranks: list[float] = []
+        self._sizes: list[int] = []
         self._listed = True
         self._unlabelled = 0
 
@@ -168,6 +179,7 @@ class TallyBuilder:
         by_score, by_prior = link_ranks(entity, link)
         self._score_ranks.append(by_score)
         self._prior_ranks.append(by_prior)
+        self._sizes.append(sum(candidate.entity != NIL for candidate in link.candidates))
 
     def tally(self) -> Tally:
         """What was added up so far."""
@@ -176,6 +188,7 @@ class TallyBuilder:
             np.array(self._with_nil, dtype=np.int64).reshape(-1, 3),
             np.array(self._score_ranks, dtype=np.float64) if self._listed else None,
             np.array(self._prior_ranks, dtype=np.float64) if self._listed else None,
+            np.array(self._sizes, dtype=np.int64) if self._listed else None,
             self._unlabelled,
         )
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from mmel.document import Link, LinkedDocument
 from mmel.errors import InputError
 from mmel.evaluation.calibration import Certainty
@@ -23,6 +25,7 @@ from mmel.evaluation.metrics import (
     Tally,
     TallyBuilder,
     mean,
+    mrr,
     mrr_at,
     paired_bootstrap,
     recall_at,
@@ -43,13 +46,38 @@ class Protocol:
 
     `candidates`: where they come from ("PPRforNED", "kilt", "kb", ...). `gold_injected`: whether the gold entity was
     put among them. `nil`: whether mentions with gold NIL are "ignored" (in-KB scores) or "scored" (NIL is an entity
-    as any other). `missing_images`: pictures that could not be read.
+    as any other). `missing_images`: pictures that could not be read, and `missing_policy` what became of them:
+    "masked" leaves the picture out, so that the rest of the mention and of the entity decides; a mention of which
+    nothing is left gets no answer, which is counted as a wrong one. `competing`: how many entities compete for a
+    mention, as `competing` puts it; `evaluate` fills it in. `ties`: equal scores share the mean of their ranks
+    (`realistic_ranks`).
     """
 
     candidates: str
     gold_injected: bool = False
     nil: Literal["ignored", "scored"] = "ignored"
     missing_images: int = 0
+    missing_policy: Literal["masked"] = "masked"
+    # Found in the links: two systems may be compared that differ in it.
+    competing: str = field(default="", compare=False)
+    ties: Literal["realistic"] = "realistic"
+
+
+def competing(listed: np.ndarray, entities: int | None) -> str:
+    """How many entities compete for a mention, in words: "whole KB (18,880)", "100 of 18,880", "1 to 30 ...".
+
+    Args:
+        listed: `[mentions]` lengths of candidate lists; empty ones have no part in it.
+        entities: how many there are to choose from; None where a dataset brings each mention's list.
+    """
+    listed = listed[listed > 0]
+    if not len(listed):
+        return ""
+    low, high = int(listed.min()), int(listed.max())
+    if entities is not None and low == entities:
+        return f"whole KB ({entities:,})"
+    count = f"{low:,}" if low == high else f"{low:,} to {high:,} (mean {listed.mean():,.1f})"
+    return f"{count} {'listed by the dataset' if entities is None else f'of {entities:,}'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +142,13 @@ class EvaluationResult:
         """What was evaluated and under which protocol, for people."""
         protocol = self.protocol
         rate = self.documents_per_second
+        among = f" ({protocol.competing})" if protocol.competing else ""
         return [
             f"{self.dataset} {self.split}: {len(self.document_ids):,} documents, "
             f"{self.seconds:.2f} s{'' if rate is None else f', {rate:,.1f} documents/s'}",
-            f"protocol: candidates {protocol.candidates}, gold {'' if protocol.gold_injected else 'not '}injected, "
-            f"NIL {protocol.nil}, missing images {protocol.missing_images}",
+            f"protocol: candidates {protocol.candidates}{among}, gold "
+            f"{'' if protocol.gold_injected else 'not '}injected, NIL {protocol.nil}, ties {protocol.ties}, "
+            f"missing images {protocol.missing_images} ({protocol.missing_policy})",
         ]
 
     def table(self) -> str:
@@ -189,6 +219,7 @@ class EvaluationResult:
         return {
             **{name: getattr(score, name) for name in names},
             "candidate_recall": tally.candidate_recall,
+            **_ranking(tally),
             "details": _details(tally) | _ranking(tally),
         }
 
@@ -210,9 +241,11 @@ def evaluate(
     split: str,
     protocol: Protocol,
     seconds: float | None = None,
+    entities: Mapping[str, int] | None = None,
 ) -> EvaluationResult:
     """Score linked documents against the gold labels that their documents carry; reads the iterable once.
 
+    `entities` is how many there are to choose from, by modality, where candidates are not the dataset's own.
     `seconds` is what linking took; None measures the time spent inside `linked`, right where linking happens as the
     iterable is read. InputError where a document has mentions and links that do not match one to one. Documents
     without any link in a modality are allowed only if no document has one: then that modality was not linked.
@@ -234,13 +267,14 @@ def evaluate(
             f"{dataset} {split}: no document has a link, though '{text.unlinked or visual.unlinked}' has mentions"
         )
     by_name = (("text", text), ("visual", visual))
+    tallies = {name: one.tally() for name, one in by_name}
     return EvaluationResult(
         dataset,
         split,
-        protocol,
+        dataclasses.replace(protocol, competing=_competing(tallies, entities or {})),
         tuple(identifiers),
-        text.tally(),
-        visual.tally(),
+        tallies["text"],
+        tallies["visual"],
         clock.seconds if seconds is None else seconds,
         text_alone.tally() if coupled else None,
         visual_alone.tally() if coupled else None,
@@ -290,6 +324,16 @@ class _Modality:
         return self._builder.tally() if self.linked else None
 
 
+def _competing(tallies: Mapping[str, Tally | None], entities: Mapping[str, int]) -> str:
+    """`competing` of each modality that was linked, named where there are two."""
+    told = {
+        name: words
+        for name, tally in tallies.items()
+        if tally is not None and tally.listed is not None and (words := competing(tally.listed, entities.get(name)))
+    }
+    return "; ".join(words if len(told) == 1 else f"{name} {words}" for name, words in told.items())
+
+
 class _Clock:
     """Seconds spent inside an iterable."""
 
@@ -322,6 +366,7 @@ def _ranking(tally: Tally) -> dict[str, Any]:
     return {
         "recall_at": None if ranks is None else {str(k): recall_at(ranks, k) for k in RECALL_AT},
         "mrr_at": None if ranks is None else {str(k): mrr_at(ranks, k) for k in MRR_AT},
+        "mrr": None if ranks is None else mrr(ranks),
     }
 
 
@@ -354,8 +399,10 @@ def _rows(name: str, tally: Tally) -> list[str]:
     )
     if tally.prior_ranks is not None and tally.score_ranks is not None:
         every, by_prior = tally.candidate_recall or 0.0, tally.prior_ranks
-        ranked = "  ".join(f"R@{k} {100 * recall_at(tally.score_ranks, k):.2f}" for k in RECALL_AT)
+        hits = "H" if name == "text" else "R"  # the same number; so the field calls it for names, and for faces
+        ranked = "  ".join(f"{hits}@{k} {100 * recall_at(tally.score_ranks, k):.2f}" for k in RECALL_AT)
         mean = "  ".join(f"MRR@{k} {100 * mrr_at(tally.score_ranks, k):.2f}" for k in MRR_AT)
+        mean += f"  MRR {100 * mrr(tally.score_ranks):.2f} (a gold that is not listed counts 0)"
         first = ", ".join(f"{100 * recall_at(by_prior, k):.2f} in the first {k}" for k in CANDIDATES_AT)
         note = f"   by prior {first}" if name == "text" else ""  # entities of a picture have no prior
         lines += [f"{'  candidate recall':<24}{100 * every:>10.2f}{note}", f"  ranking: {ranked}  {mean}"]

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmel.candidates import MentionTable
 from mmel.candidates.annotations import AnnotationCounts
@@ -84,7 +84,7 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
         linker.coupler = fit_coupling(config, linker, dev, inputs, dataset.pictures, say)
         linker.coupler.save(run.coupling_file)
         clock.lap("coupling")
-    linked, seconds = _best(linker, dev, inputs, dataset)
+    linked, cost = _best(linker, dev, inputs, dataset)
     why = why_not(config, dataset, kb)
     if why is None:
         linker.confidence = fit_confidence(config, dataset, linker, dev, linked, say)
@@ -98,7 +98,7 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
         linker.detector, detection = fit_detection(config.detection, kb, texts, dev, say)
         linker.detector.save(run.detection_file)
         clock.lap("detection")
-    metrics = _metrics(config, dataset, linker, linked, seconds, inputs, state)
+    metrics = _metrics(config, dataset, linker, linked, cost, inputs, state)
     metrics |= {"visual_history": visual, "seconds": clock.laps}
     if together:
         metrics["together_history"] = together
@@ -199,18 +199,25 @@ def _describe(inputs: TextInputs) -> str:
     return f"{len(inputs.table.documents):,} documents, {len(inputs.table):,} mentions; candidate recall {steps}"
 
 
+class _Cost(NamedTuple):
+    """Of linking a split: seconds, and pictures that could not be read."""
+
+    seconds: float
+    missing_images: int
+
+
 def _best(
     linker: Linker, dev: Mapping[str, Sequence[Document]], inputs: Mapping[str, TextInputs], dataset: Dataset
-) -> tuple[dict[str, Linked], dict[str, float]]:
-    """Links of validation splits to the best candidates, with what they were made of; seconds that each took."""
+) -> tuple[dict[str, Linked], dict[str, _Cost]]:
+    """Links of validation splits to the best candidates, with what they were made of; what each cost."""
     linked: dict[str, Linked] = {}
-    seconds = {}
+    cost = {}
     for split, documents in dev.items():
-        started = time.perf_counter()
+        started, missing = time.perf_counter(), linker.missing_images
         found, ranking = linker.best(documents, inputs.get(split), dataset.pictures if linker.visual else None)
-        seconds[split] = time.perf_counter() - started
+        cost[split] = _Cost(time.perf_counter() - started, linker.missing_images - missing)
         linked[split] = (found, inputs.get(split), ranking)
-    return linked, seconds
+    return linked, cost
 
 
 def _metrics(
@@ -218,20 +225,38 @@ def _metrics(
     dataset: Dataset,
     linker: Linker,
     linked: Mapping[str, Linked],
-    seconds: Mapping[str, float],
+    cost: Mapping[str, _Cost],
     inputs: Mapping[str, TextInputs],
     state: TrainState | None,
 ) -> dict[str, Any]:
     validation = {}
     for split, (documents, texts, ranking) in linked.items():
-        protocol = Protocol(candidates=dataset.candidate_protocol)
-        found = linker.judged(documents, texts, ranking, nil=False)
-        result = evaluate(found, dataset=dataset.name, split=split, protocol=protocol, seconds=seconds[split])
+        seconds, missing = cost[split]
+        result = evaluate(
+            linker.judged(documents, texts, ranking, nil=False),
+            dataset=dataset.name,
+            split=split,
+            protocol=Protocol(candidates=dataset.candidate_protocol, missing_images=missing),
+            seconds=seconds,
+            entities=dataset.choice(linker.choice),
+        )
         validation[split] = result.to_dict()
     for split, part in inputs.items():
         validation[split]["candidate_recall_steps"] = part.recall
     epochs = {} if state is None else {"best_epoch": state.best_epoch, "epochs": state.epoch, "history": state.history}
     return {"name": config.name, "seed": config.seed, **epochs, "validation": validation}
+
+
+def _ranks(letter: str, modality: Mapping[str, Any]) -> str:
+    """Hits at k, also called recall, and MRR; a run of an earlier version has none."""
+    hits = [f"{letter}@{k} {100 * value:6.2f}" for k, value in modality["recall_at"].items()]
+    return "   ".join([*hits, f"MRR {100 * modality['mrr']:6.2f}"] if "mrr" in modality else hits)
+
+
+def _competition(protocol: Mapping[str, Any]) -> str:
+    """What ranks are worth: among how many, how ties are broken, and what became of missing pictures."""
+    missing = f"missing images {protocol['missing_images']} ({protocol['missing_policy']})"
+    return f"candidates {protocol['competing']}; ties {protocol['ties']}; {missing}"
 
 
 def metrics_table(metrics: dict[str, Any]) -> str:
@@ -247,10 +272,13 @@ def metrics_table(metrics: dict[str, Any]) -> str:
                 f"candidate recall {100 * text['candidate_recall']:6.2f}   "
                 f"({text['mentions']:,} mentions; candidates {protocol['candidates']}, NIL {protocol['nil']})"
             )
+            if text.get("mrr") is not None:
+                lines.append(f"{place} text    {_ranks('H', text)}   ({_competition(protocol)})")
         if "visual" in result:
             visual = result["visual"]
-            recall = "   ".join(f"R@{k} {100 * value:6.2f}" for k, value in visual["recall_at"].items())
-            lines.append(f"{place} visual  {recall}   ({visual['mentions']:,} mentions; NIL {protocol['nil']})")
+            among = f"; {_competition(protocol)}" if "mrr" in visual else ""
+            counted = f"{visual['mentions']:,} mentions; NIL {protocol['nil']}{among}"
+            lines.append(f"{place} visual  {_ranks('R', visual)}   ({counted})")
         for name, beside in result.get("alone", {}).items():
             gain = beside["gain"]
             lines.append(

@@ -18,6 +18,7 @@ from mmel.evaluation.metrics import (
     macro_f1_rows,
     mean,
     micro_f1,
+    mrr,
     mrr_at,
     paired_bootstrap,
     precision_recall_f1,
@@ -168,7 +169,7 @@ def test_recall_and_mrr_golden_values() -> None:
     assert [recall_at(ranks, k) for k in (1, 2, 3, 10)] == [0.2, 0.4, 0.6, 0.8]
     assert mrr_at(ranks, 3) == pytest.approx((1 + 1 / 2 + 1 / 2.5) / 5)
     assert mrr_at(ranks, 10) == pytest.approx((1 + 1 / 2 + 1 / 2.5 + 1 / 4) / 5)
-    assert (recall_at([], 3), mrr_at([], 3)) == (0, 0)
+    assert (recall_at([], 3), mrr_at([], 3), mrr([])) == (0, 0, 0)
 
 
 @given(st.lists(st.one_of(st.integers(1, 40), st.just(np.inf)), max_size=20), st.integers(1, 20))
@@ -176,6 +177,16 @@ def test_mrr_never_exceeds_recall_and_both_grow_with_k(ranks: list[float], k: in
     assert 0 <= mrr_at(ranks, k) <= recall_at(ranks, k) <= 1
     assert recall_at(ranks, k) <= recall_at(ranks, k + 1)
     assert mrr_at(ranks, k) <= mrr_at(ranks, k + 1) + 1e-12
+    assert mrr_at(ranks, k) <= mrr(ranks) + 1e-12
+
+
+@given(st.lists(st.permutations(range(8)), min_size=1, max_size=5), st.integers(1, 8))
+def test_of_a_list_cut_short_hits_are_exact_and_mrr_a_lower_bound(orders: list[list[int]], length: int) -> None:
+    whole = np.array([1.0 + order.index(0) for order in orders])
+    cut = np.where(whole <= length, whole, np.inf)
+    for k in range(1, length + 1):
+        assert recall_at(cut, k) == recall_at(whole, k)
+    assert mrr(cut) <= mrr(whole) + 1e-12
 
 
 def link(entity: str, *candidates: tuple[str, float, float]) -> Link:

@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mmel.document import NIL, Document, Link, LinkedDocument, ScoredCandidate, TextMention, VisualMention
 from mmel.errors import InputError
 from mmel.evaluation import protocol as module
 from mmel.evaluation.metrics import Interval, paired_bootstrap
-from mmel.evaluation.protocol import Protocol, compare, evaluate
+from mmel.evaluation.protocol import Protocol, compare, competing, evaluate
 
 
 def linked(
@@ -61,7 +62,15 @@ def test_json_has_exactly_the_agreed_keys() -> None:
         "seconds",
         "documents_per_second",
     ]
-    assert result["protocol"] == {"candidates": "kb", "gold_injected": False, "nil": "ignored", "missing_images": 2}
+    assert result["protocol"] == {
+        "candidates": "kb",
+        "gold_injected": False,
+        "nil": "ignored",
+        "missing_images": 2,
+        "missing_policy": "masked",
+        "competing": "text 3 listed by the dataset; visual 3 listed by the dataset",
+        "ties": "realistic",
+    }
     assert (result["documents"], result["seconds"], result["documents_per_second"]) == (3, 1.5, 2.0)
     text = result["text"]
     assert set(text) - {"details"} == {
@@ -73,16 +82,21 @@ def test_json_has_exactly_the_agreed_keys() -> None:
         "macro_f1",
         "accuracy",
         "candidate_recall",
+        "recall_at",
+        "mrr_at",
+        "mrr",
     }
     assert (text["mentions"], text["correct"], text["micro_precision"], text["accuracy"]) == (5, 3, 3 / 4, 3 / 5)
     assert text["candidate_recall"] == pytest.approx(4 / 5)
+    assert text["recall_at"] == {"1": 3 / 5, "3": 4 / 5, "5": 4 / 5, "10": 4 / 5}
+    assert text["mrr"] == pytest.approx((1 + 1 / 3 + 0 + 1 + 1) / 5)
     assert text["details"]["with_nil"]["mentions"] == 6
     assert text["details"]["unlabelled"] == 1
     visual = result["visual"]
-    assert set(visual) - {"details"} == {"mentions", "accuracy", "micro_f1", "recall_at", "mrr_at"}
+    assert set(visual) - {"details"} == {"mentions", "accuracy", "micro_f1", "recall_at", "mrr_at", "mrr"}
     assert visual["mentions"] == 2
     assert visual["recall_at"] == {"1": 0.5, "3": 1.0, "5": 1.0, "10": 1.0}
-    assert visual["mrr_at"] == {"3": 0.75, "5": 0.75, "10": 0.75}
+    assert visual["mrr_at"] == {"3": 0.75, "5": 0.75, "10": 0.75} and visual["mrr"] == 0.75
 
 
 def test_nil_scored_moves_the_headline_and_keeps_the_details() -> None:
@@ -147,14 +161,57 @@ def test_table_prints_protocol_and_counts_beside_the_numbers() -> None:
     table = evaluate(CORPUS, dataset="toy", split="test", protocol=PROTOCOL, seconds=1.5).table()
     for words in (
         "toy test: 3 documents, 1.50 s, 2.0 documents/s",
-        "candidates kb, gold not injected, NIL ignored, missing images 2",
+        "candidates kb (text 3 listed by the dataset; visual 3 listed by the dataset), gold not injected, NIL ignored, "
+        "ties realistic, missing images 2 (masked)",
         "75.00     60.00     66.67   3 right of 4 answered, 5 mentions",
         "3 right of 6 mentions, 1 of them NIL",
         "1 mentions without a label are not scored",
         "visual",
         "MRR@3 75.00",
+        "H@1 60.00  H@3 80.00  H@5 80.00  H@10 80.00",
+        "R@1 50.00  R@3 100.00",
+        "MRR 66.67 (a gold that is not listed counts 0)",
     ):
         assert words in table
+
+
+@pytest.mark.parametrize(
+    ("listed", "entities", "words"),
+    [
+        ([3, 3, 0], 3, "whole KB (3)"),
+        ([100, 100], 18_880, "100 of 18,880"),
+        ([1, 30, 2], 77_150, "1 to 30 (mean 11.0) of 77,150"),
+        ([4, 4], None, "4 listed by the dataset"),
+        ([0, 0], 12, ""),
+        ([], None, ""),
+    ],
+)
+def test_how_many_compete(listed: list[int], entities: int | None, words: str) -> None:
+    assert competing(np.array(listed, np.int64), entities) == words
+
+
+def test_competition_is_told_by_modality_and_does_not_forbid_a_comparison() -> None:
+    free = evaluate(CORPUS, dataset="toy", split="test", protocol=PROTOCOL, entities={"text": 3, "visual": 2_791})
+    assert free.to_dict()["protocol"]["competing"] == "text whole KB (3); visual 3 of 2,791"
+    given = evaluate(CORPUS, dataset="toy", split="test", protocol=PROTOCOL)
+    assert compare(free, given, resamples=50).difference == 0
+    only_text = evaluate([linked("d1", [("Ada", "Ada")])], dataset="toy", split="t", protocol=PROTOCOL)
+    assert only_text.protocol.competing == "3 listed by the dataset"
+
+
+def test_nil_among_the_candidates_competes_with_nobody() -> None:
+    link = answered("Ada")
+    link = replace(link, candidates=(*link.candidates, ScoredCandidate(NIL, 0.1, 0.0)))
+    item = replace(linked("d1", [("Ada", "Ada")]), text_links=(link,))
+    result = evaluate([item], dataset="toy", split="test", protocol=PROTOCOL, entities={"text": 3})
+    assert result.protocol.competing == "whole KB (3)"
+
+
+def test_answers_without_lists_have_no_ranks() -> None:
+    item = replace(linked("d1", [("Ada", "Ada")]), text_links=(Link("Ada", 1.0),))
+    result = evaluate([item], dataset="toy", split="test", protocol=PROTOCOL).to_dict()
+    assert result["text"]["recall_at"] is None and result["text"]["mrr"] is None
+    assert result["protocol"]["competing"] == ""
 
 
 def test_saved_json_reads_back(tmp_path: Path) -> None:

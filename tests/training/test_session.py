@@ -102,6 +102,17 @@ def test_training_beats_the_prior(film_run: Path) -> None:
     table = metrics_table(metrics)
     assert "small, seed 0: best of 3 epochs is" in table
     assert f"accuracy {100 * text['accuracy']:6.2f}" in table and "candidates kb, NIL ignored" in table
+    assert f"H@1 {100 * text['recall_at']['1']:6.2f}" in table and f"MRR {100 * text['mrr']:6.2f}" in table
+    assert f"candidates {protocol['competing']}; ties realistic; missing images 0 (masked)" in table
+    assert text["recall_at"]["10"] <= text["candidate_recall"] and text["mrr"] <= text["candidate_recall"]
+
+
+def test_a_table_of_an_earlier_version_has_no_ranks(film_run: Path) -> None:
+    metrics = json.loads((film_run / "metrics.json").read_text())
+    text = metrics["validation"]["val"]["text"]
+    for key in ("recall_at", "mrr_at", "mrr"):
+        del text[key]
+    assert "MRR" not in metrics_table(metrics)
 
 
 def test_two_runs_are_bitwise_equal(films: Path, tiny_encoder: Path, film_run: Path, tmp_path: Path) -> None:
