@@ -8,7 +8,19 @@ from mmel.errors import ConfigError
 
 
 def test_names() -> None:
-    names = ["ace2004", "aida", "aquaint", "cweb", "m3el-movie", "movies", "msnbc", "sample", "wiki", "wikiperson"]
+    names = [
+        "ace2004",
+        "aida",
+        "aquaint",
+        "cweb",
+        "m3el-movie",
+        "m3el-mtmt",
+        "movies",
+        "msnbc",
+        "sample",
+        "wiki",
+        "wikiperson",
+    ]
     assert dataset_names() == names
 
 
