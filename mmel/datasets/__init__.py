@@ -13,16 +13,8 @@ from mmel.datasets.registry import dataset_class, dataset_names, open_dataset
 __all__ = ["Dataset", "dataset_class", "dataset_names", "open_dataset"]
 
 for _name in (
-    "ace2004",
-    "aida",
-    "aquaint",
-    "cweb",
-    "m3el_movie",
-    "m3el_mtmt",
-    "movies",
-    "msnbc",
-    "sample",
-    "wiki",
-    "wikiperson",
-):
+for _name in (
+    "ace2004", "aida", "aquaint", "cweb", "m3el_movie", "m3el_mtmt", "movies", "msnbc", "sample", "wiki", "wikidiverse",
+    "wikimel", "wikiperson",
+):  # fmt: skip
     import_module(f"{__name__}.{_name}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
 from mmel.errors import InputError, SkipReport
-from mmel.files import atomic_write, read_blocks, read_lines
+from mmel.files import atomic_write, read_blocks, read_lines, read_text
 
 T = TypeVar("T")
 _REQUIRED: Any = object()
@@ -22,16 +23,17 @@ _KIND_NAMES = {str: "a string", int: "an integer", float: "a finite number", lis
 class Place:
     """A line of a file and the form its record must have; raises the errors about it.
 
-    `line` is 0 where none is known: for the whole file, or, with `number` from 0, for an element of a list.
+    `line` is 0 where none is known: for the whole file, or, with `number`, for an element of a list (its place from 0)
+    or of an object (its key).
     """
 
     file: str | Path
     line: int
     remedy: str
-    number: int | None = None
+    number: int | str | None = None
 
     def error(self, message: str, field: str | None = None) -> InputError:
-        file = self.file if self.number is None else f"{self.file}[{self.number}]"
+        file = self.file if self.number is None else f"{self.file}[{self.number!r}]"
         return InputError(message, file=file, line=self.line or None, field=field, remedy=self.remedy)
 
     def get(self, record: Any, name: str, kind: type[T], default: Any = _REQUIRED, within: str = "") -> T:
@@ -63,6 +65,14 @@ class Place:
             except UnicodeEncodeError as error:
                 raise self.error(f"holds half of a surrogate pair at character {error.start}", name) from error
         return value
+
+    def texts(self, record: Any, name: str, blank: bool = True) -> list[str]:
+        """A list of strings as `text` takes them, not `blank` ones where they may not be; None counts as empty."""
+        values = self.get(record, name, list)
+        found = [self.text({name: value}, name, "") for value in values]
+        if not blank and not all(map(str.strip, found)):
+            raise self.error("holds a blank one", name)
+        return found
 
     def identifier(self, record: Any, name: str, default: Any = _REQUIRED, within: str = "") -> str:
         """An id, as a string; integers are taken too."""
@@ -105,7 +115,21 @@ def read_list(
     Raises InputError where the file is no such list, when the reading comes there, and where `parse` refuses an
     element; with `skips` that element is counted and the rest goes on.
     """
-    for record, place in read_elements(path, remedy):
+    return _parse_each(read_elements(path, remedy), parse, skips)
+
+
+def read_mapping(
+    path: str | Path, parse: Callable[[dict[str, Any], Place], T], remedy: str, skips: SkipReport | None = None
+) -> Iterator[T]:
+    """As `read_list` of a file that is one JSON object of objects; places are keys, as in `FILE['Q42']`."""
+    elements = ((value, Place(path, 0, remedy, key)) for key, value in read_object(path, remedy, skips).items())
+    return _parse_each(elements, parse, skips)
+
+
+def _parse_each(
+    elements: Iterable[tuple[Any, Place]], parse: Callable[[dict[str, Any], Place], T], skips: SkipReport | None
+) -> Iterator[T]:
+    for record, place in elements:
         try:
             if not isinstance(record, dict):
                 raise place.error(f"expected an object, found {_shorten(record)}")
@@ -116,6 +140,30 @@ def read_list(
             skips.add("broken record", str(error))
             continue
         yield parsed
+
+
+def read_object(path: str | Path, remedy: str, skips: SkipReport | None = None) -> dict[str, Any]:
+    """The JSON object that a file is, read at once.
+
+    A key that stands twice in an object hides a value: it raises InputError; with `skips` it is counted, and the last
+    value stays.
+    """
+    repeated: list[str] = []
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        record = dict(items)
+        if len(record) < len(items):
+            repeated.extend(name for name, count in Counter(name for name, _ in items).items() if count > 1)
+        return record
+
+    decoder = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=pairs)
+    records = parse_object(read_text(path), Place(path, 0, remedy), decoder)
+    for name in repeated:
+        error = Place(path, 0, remedy, name).error("stands twice")
+        if skips is None:
+            raise error
+        skips.add("key stands twice in an object", str(error))
+    return records
 
 
 def read_elements(path: str | Path, remedy: str) -> Iterator[tuple[Any, Place]]:
@@ -213,12 +261,15 @@ _GOES_ON = ("", ".", "e", "E")
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
-def parse_object(content: str, place: Place) -> dict[str, Any]:
+def parse_object(content: str, place: Place, decoder: json.JSONDecoder = _DECODER) -> dict[str, Any]:
     """The JSON object that `content` is; InputError with the place where it is none."""
     try:
-        record = _DECODER.decode(content)
+        record = decoder.decode(content)
     except json.JSONDecodeError as error:
-        raise place.error(f"is no JSON: {error.msg} at column {error.colno}") from error
+        # Of a whole file only the fault knows its line.
+        raise replace(place, line=place.line or error.lineno).error(
+            f"is no JSON: {error.msg} at column {error.colno}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise place.error(f"is no JSON that can be read: {error}") from error
     if not isinstance(record, dict):

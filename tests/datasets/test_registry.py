@@ -9,18 +9,10 @@ from mmel.errors import ConfigError
 
 def test_names() -> None:
     names = [
-        "ace2004",
-        "aida",
-        "aquaint",
-        "cweb",
-        "m3el-movie",
-        "m3el-mtmt",
-        "movies",
-        "msnbc",
-        "sample",
-        "wiki",
-        "wikiperson",
-    ]
+    names = [
+        "ace2004", "aida", "aquaint", "cweb", "m3el-movie", "m3el-mtmt", "movies", "msnbc", "sample", "wiki",
+        "wikidiverse", "wikimel", "wikiperson",
+    ]  # fmt: skip
     assert dataset_names() == names
 
 
