@@ -13,8 +13,18 @@ from mmel.datasets.registry import dataset_class, dataset_names, open_dataset
 __all__ = ["Dataset", "dataset_class", "dataset_names", "open_dataset"]
 
 for _name in (
-for _name in (
-    "ace2004", "aida", "aquaint", "cweb", "m3el_movie", "m3el_mtmt", "movies", "msnbc", "sample", "wiki", "wikidiverse",
-    "wikimel", "wikiperson",
-):  # fmt: skip
+    "ace2004",
+    "aida",
+    "aquaint",
+    "cweb",
+    "m3el_movie",
+    "m3el_mtmt",
+    "movies",
+    "msnbc",
+    "sample",
+    "wiki",
+    "wikidiverse",
+    "wikimel",
+    "wikiperson",
+):
     import_module(f"{__name__}.{_name}")

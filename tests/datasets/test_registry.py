@@ -9,10 +9,20 @@ from mmel.errors import ConfigError
 
 def test_names() -> None:
     names = [
-    names = [
-        "ace2004", "aida", "aquaint", "cweb", "m3el-movie", "m3el-mtmt", "movies", "msnbc", "sample", "wiki",
-        "wikidiverse", "wikimel", "wikiperson",
-    ]  # fmt: skip
+        "ace2004",
+        "aida",
+        "aquaint",
+        "cweb",
+        "m3el-movie",
+        "m3el-mtmt",
+        "movies",
+        "msnbc",
+        "sample",
+        "wiki",
+        "wikidiverse",
+        "wikimel",
+        "wikiperson",
+    ]
     assert dataset_names() == names
 
 
