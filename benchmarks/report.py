@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.runner import FAILED, OFF, Row
@@ -10,6 +10,7 @@ from benchmarks.spec import Benchmarks, Column, Score, TableRow, mentions
 from mmel.errors import InputError
 from mmel.files import atomic_write
 
+DISPUTE = "† Two sources give different numbers for the same system and data set."
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 Results = Mapping[tuple[str, tuple[str, str]], Row]
 
@@ -25,9 +26,10 @@ def markdown(benchmarks: Benchmarks, names: Iterable[str]) -> str:
     for name in names:
         table, grid = benchmarks.tables[name], cells(benchmarks, name)
         head, *body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in grid]
-        rule = f"|---|{'---:|' * len(table.columns)}---|"
+        rule = f"|---|{'---:|' * len(table.columns)}{'---|' * (len(grid[0]) - 1 - len(table.columns))}"
         note = [table.note.strip(), ""] if table.note else []
-        blocks.append("\n".join([f"### {table.title}", "", *note, head, rule, *body]))
+        foot = ["", DISPUTE] if table.disputed() else []
+        blocks.append("\n".join([f"### {table.title}", "", *note, head, rule, *body, *foot]))
     return "\n\n".join(blocks)
 
 
@@ -36,28 +38,35 @@ def text(benchmarks: Benchmarks, name: str, results: Results | None = None) -> s
     table, grid = benchmarks.tables[name], cells(benchmarks, name, results or {})
     widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
     lines = [table.title, *([table.note.strip()] if table.note else []), ""]
+    numbers = range(1, 1 + len(table.columns))
     for row in grid:
         padded = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)),
+            cell.rjust(width) if i in numbers else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        lines.append("  ".join([*padded, row[-1]]).rstrip())
-    return "\n".join(lines)
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join([*lines, *(["", DISPUTE] if table.disputed() else [])])
 
 
 def cells(benchmarks: Benchmarks, name: str, results: Results | None = None) -> list[list[str]]:
-    """Heading and rows: system, one cell a column, source."""
+    """Heading and rows: system, one cell a column, protocol where a row tells one, source."""
     table = benchmarks.tables[name]
-    grid = [["System", *map(_heading, table.columns), "Source"]]
+    rows = []
     for row in table.rows:
         if row.experiment is None:
-            grid.append([row.title, *(_published(row, column) for column in table.columns), row.source])
+            numbers = [_published(row, column, table.disputed()) for column in table.columns]
+            rows.append([row.title, *numbers, row.protocol, row.source])
         else:
             experiment = benchmarks.experiments[row.experiment]
             scores = {score.key: score for score in experiment.scores}
-            ours = [_ours(row.experiment, scores.get(column.key), results or {}) for column in table.columns]
-            grid.append([experiment.title, *ours, "measured here"])
-    return grid
+            numbers = [
+                _ours(row.experiment, scores.get(column.key) if column.key else None, results or {})
+                for column in table.columns
+            ]
+            source = f"measured here; needs {experiment.needs}" if experiment.needs else "measured here"
+            rows.append([experiment.title, *numbers, experiment.protocol, source])
+    grid = [["System", *map(_heading, table.columns), "Protocol", "Source"], *rows]
+    return grid if any(row[-2] for row in rows) else [[*row[:-2], row[-1]] for row in grid]
 
 
 def update_readme(path: Path, body: str) -> bool:
@@ -74,13 +83,14 @@ def update_readme(path: Path, body: str) -> bool:
 
 
 def _heading(column: Column) -> str:
-    count = mentions(column.key)
+    count = mentions(column.key) if column.key else None
     return column.title if count is None else f"{column.title} ({count:,})"
 
 
-def _published(row: TableRow, column: Column) -> str:
+def _published(row: TableRow, column: Column, disputed: Container[tuple[str, str]]) -> str:
     value = row.published.get(column.title)
-    return "" if value is None else f"{value:.1f}"
+    mark = " †" if (row.title, column.title) in disputed else ""
+    return "" if value is None else f"{value:.1f}{mark}"
 
 
 def _ours(experiment: str, score: Score | None, results: Results) -> str:

@@ -242,7 +242,7 @@ class Runner:
                 if root in ROOTS and not self.roots[root].is_dir():
                     return f"no folder {self.roots[root]}"
         visual = any(score.on == split and score.metric.startswith("visual.") for score in experiment.scores)
-        return absent(split, self.roots, visual)
+        return absent(split, self.roots, experiment.pictures or visual)
 
     def _row(self, name: str, score: Score, outcomes: Mapping[int, Path | str]) -> Row:
         """Compare one score over its seeds with what was measured."""

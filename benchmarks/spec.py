@@ -28,6 +28,9 @@ ROOTS = {
     "uiuc": "",
     "movies": "movies",
     "wikiperson": "wikiperson",
+    "wikidiverse": "wikidiverse",
+    "wikimel": "wikimel",
+    "m3el-mtmt": "m3el-mtmt",
     "newsfaces": "newsfaces",
     "weights": "weights",
 }
@@ -75,6 +78,9 @@ class Experiment(Section):
 
     title: str = Field(description="the row's name in a table")
     note: str = Field(default="", description="what differs from the paper, or is not stated there")
+    protocol: str = Field(default="", description="what the numbers stand for, in words")
+    needs: str = Field(default="", description="data and weights that it takes and that cannot be had at once")
+    pictures: bool = Field(default=False, description="the documents' own pictures must be there")
     train: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = Field(
         default=(), description="command template, or several that run in order"
     )
@@ -100,12 +106,12 @@ class Column(Section):
     """A column of a table."""
 
     title: str = Field(description="heading")
-    on: Split = Field(description="DATASET/SPLIT")
+    on: Split | None = Field(default=None, description="DATASET/SPLIT; none: only others measured it")
     metric: Metric = Field(default="text.micro_f1", description="path in the evaluation JSON")
 
     @property
-    def key(self) -> tuple[str, str]:
-        return self.on, self.metric
+    def key(self) -> tuple[str, str] | None:
+        return None if self.on is None else (self.on, self.metric)
 
 
 class TableRow(Section):
@@ -114,14 +120,17 @@ class TableRow(Section):
     experiment: str | None = Field(default=None, description="file name of an experiment, without .yaml")
     title: str = Field(default="", description="of a published row")
     source: str = Field(default="", description="paper and table of a published row")
+    protocol: str = Field(
+        default="", description="what the numbers of a published row stand for, as far as it is known"
+    )
     published: dict[str, float] = Field(default={}, description="by column title, in per cent")
 
     @model_validator(mode="after")
     def _one_kind(self) -> TableRow:
         if self.experiment is None and not (self.title and self.source and self.published):
             raise ValueError("a row is an experiment, or has title, source and published")
-        if self.experiment is not None and (self.title or self.source or self.published):
-            raise ValueError(f"row '{self.experiment}': an experiment brings its own title and numbers")
+        if self.experiment is not None and (self.title or self.source or self.published or self.protocol):
+            raise ValueError(f"row '{self.experiment}': an experiment brings its own title, protocol and numbers")
         return self
 
 
@@ -132,6 +141,14 @@ class Table(Section):
     note: str = Field(default="", description="protocol, printed below the heading")
     columns: tuple[Column, ...] = Field(min_length=1, description="what is compared")
     rows: tuple[TableRow, ...] = Field(min_length=1, description="in reading order")
+
+    def disputed(self) -> frozenset[tuple[str, str]]:
+        """Titles of a row and of a column under which two sources publish different numbers."""
+        told: dict[tuple[str, str], set[float]] = {}
+        for row in self.rows:
+            for column, value in row.published.items():
+                told.setdefault((row.title, column), set()).add(value)
+        return frozenset(place for place, values in told.items() if len(values) > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +199,8 @@ def root_of(on: str) -> str | None:
     return dataset if dataset in ROOTS else "uiuc"
 
 
-def absent(on: str, roots: Mapping[str, Path], visual: bool = False) -> str:
-    """Why `DATASET/SPLIT`, if `visual` with its pictures, cannot be read from these data roots; empty where it can."""
+def absent(on: str, roots: Mapping[str, Path], pictures: bool = False) -> str:
+    """Why `DATASET/SPLIT`, if asked with its pictures, cannot be read from these data roots; empty where it can."""
     dataset, split = on.split("/")
     name = root_of(on)
     if name is not None and name not in roots:
@@ -195,12 +212,16 @@ def absent(on: str, roots: Mapping[str, Path], visual: bool = False) -> str:
         return f"no {dataset} in {root}"
     if split not in opened.splits:
         return f"no {dataset} {split} in {root}"
-    return f"no pictures of {dataset} {split} in {root}" if visual and not _has_pictures(opened, split) else ""
+    return f"no pictures of {dataset} {split} in {root}" if pictures and not _has_pictures(opened, split) else ""
 
 
 def _has_pictures(dataset: Dataset, split: str) -> bool:
     """Whether the first picture of a split is there: annotations are often given away without."""
-    images = (mention.image for document in dataset.documents(split) for mention in document.visual_mentions)
+    images = (
+        image
+        for document in dataset.documents(split)
+        for image in (*(mention.image for mention in document.visual_mentions), *document.images)
+    )
     first = next(images, None)
     return first is not None and (dataset.pictures / first).is_file()
 
@@ -228,7 +249,8 @@ def _contradictions(benchmarks: Benchmarks) -> Iterator[str]:
         where = benchmarks.folder / "tables" / f"{name}.yaml"
         titles = [column.title for column in table.columns]
         for column in table.columns:
-            yield from _unknown_dataset(column.on, where)
+            if column.on is not None:
+                yield from _unknown_dataset(column.on, where)
         for row in table.rows:
             if row.experiment is not None and row.experiment not in benchmarks.experiments:
                 hint = did_you_mean(row.experiment, benchmarks.experiments)

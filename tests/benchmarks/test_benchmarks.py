@@ -120,9 +120,10 @@ def test_every_training_command_is_a_config(name: str) -> None:
 def test_every_table_has_one_cell_a_column(name: str) -> None:
     table = BENCHMARKS.tables[name]
     grid = report.cells(BENCHMARKS, name)
-    assert {len(row) for row in grid} == {len(table.columns) + 2}
+    told = grid[0][-2] == "Protocol"
+    assert {len(row) for row in grid} == {len(table.columns) + 2 + told}
     assert len(grid) == len(table.rows) + 1
-    assert len({row[0] for row in grid}) == len(grid)
+    assert len({(row[0], row[-1]) for row in grid}) == len(grid)
 
 
 def test_the_readme_shows_what_the_files_say() -> None:
@@ -408,8 +409,8 @@ def test_row_spread_is_the_sample_standard_deviation() -> None:
 def test_roots_come_from_the_environment_one_folder_or_by_name(tmp_path: Path) -> None:
     assert parse_roots([], {}) == {}
     everything = parse_roots([], {"MMEL_DATA": str(tmp_path)})
-    folders = {name: tmp_path / name for name in ("aida", "movies", "wikiperson", "newsfaces", "weights")}
-    assert everything == {"uiuc": tmp_path, **folders}
+    folders = {name: tmp_path / name for name in spec.ROOTS if name != "uiuc"}
+    assert everything == {"uiuc": tmp_path, **folders} and {"aida", "movies", "wikimel"} <= folders.keys()
     assert parse_roots(["aida=/x"], {"MMEL_DATA": str(tmp_path)}) == everything | {"aida": Path("/x")}
     assert parse_roots(["/y", "movies=/z"], {})["aida"] == Path("/y/aida")
     with pytest.raises(ConfigError, match="Did you mean 'movies'"):
@@ -421,12 +422,64 @@ def test_annotations_without_their_pictures_need_data(tmp_path: Path) -> None:
     (tmp_path / "WIKIPerson_Test.json").write_text(json.dumps([region]), encoding="utf-8")
     roots = {"wikiperson": tmp_path}
     assert spec.absent("wikiperson/test", roots) == ""
-    assert spec.absent("wikiperson/test", roots, visual=True) == f"no pictures of wikiperson test in {tmp_path}"
+    assert spec.absent("wikiperson/test", roots, pictures=True) == f"no pictures of wikiperson test in {tmp_path}"
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "7.jpg").touch()
-    assert spec.absent("wikiperson/test", roots, visual=True) == ""
+    assert spec.absent("wikiperson/test", roots, pictures=True) == ""
     (tmp_path / "WIKIPerson_Test.json").write_text("[]", encoding="utf-8")
-    assert spec.absent("wikiperson/test", roots, visual=True).startswith("no pictures")
+    assert spec.absent("wikiperson/test", roots, pictures=True).startswith("no pictures")
+
+
+def test_pictures_of_documents_without_visual_mentions_are_looked_for(tmp_path: Path) -> None:
+    from mmel.document import Document, TextMention
+    from mmel.formats.jsonl import write_documents
+
+    (tmp_path / "kb.jsonl").write_text('{"id": "E1", "title": "Ada"}\n', encoding="utf-8")
+    document = Document("d", "Ada", text_mentions=(TextMention(0, 3, "Ada", "E1"),), images=("a.jpg",))
+    write_documents(tmp_path / "documents.test.jsonl", [document])
+    roots = {"movies": tmp_path}
+    assert spec.absent("movies/test", roots) == ""
+    assert spec.absent("movies/test", roots, pictures=True) == f"no pictures of movies test in {tmp_path}"
+    (tmp_path / "a.jpg").touch()
+    assert spec.absent("movies/test", roots, pictures=True) == ""
+
+
+PROTOCOLS = """
+title: Toy
+columns:
+  - {title: official}
+  - {title: toys, on: sample/test}
+rows:
+  - {title: Others, source: "A paper", published: {official: 61.21}, protocol: whole base}
+  - {title: Others, source: "Another paper", published: {official: 42.4, toys: 3}, protocol: ten candidates}
+  - {title: Third, source: "A paper", published: {official: 70}}
+  - experiment: toy
+"""
+
+
+def test_protocols_needs_and_contradictions_stand_in_the_table(folder: Path) -> None:
+    (folder / "tables" / "toys.yaml").write_text(PROTOCOLS, encoding="utf-8")
+    path = folder / "experiments" / "toy.yaml"
+    text = path.read_text(encoding="utf-8").replace("scores:", "needs: a toy box\nprotocol: our own\nscores:")
+    path.write_text(text, encoding="utf-8")
+    benchmarks = load(folder)
+    assert benchmarks.tables["toys"].disputed() == {("Others", "official")}
+    heading, first, second, third, ours = report.cells(benchmarks, "toys")
+    assert heading[:2] == ["System", "official"] and heading[-2:] == ["Protocol", "Source"]
+    assert first == ["Others", "61.2 †", "", "whole base", "A paper"]
+    assert second == ["Others", "42.4 †", "3.0", "ten candidates", "Another paper"]
+    assert third == ["Third", "70.0", "", "", "A paper"]
+    assert ours == ["toy | bar", "", "90.00 ± 0.00", "our own", "measured here; needs a toy box"]
+    for shown in (report.markdown(benchmarks, ["toys"]), report.text(benchmarks, "toys")):
+        assert shown.endswith(report.DISPUTE)
+    assert "|---|---:|---:|---|---|" in report.markdown(benchmarks, ["toys"])
+
+
+def test_a_row_of_ours_brings_its_own_protocol(folder: Path) -> None:
+    table = TABLE.replace("experiment: toy", "{experiment: toy, protocol: mine}")
+    (folder / "tables" / "toys.yaml").write_text(table, encoding="utf-8")
+    with pytest.raises(ConfigError, match="brings its own title, protocol and numbers"):
+        load(folder)
 
 
 def test_scores_of_pictures_cover_the_visual_mentions() -> None:
