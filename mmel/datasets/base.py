@@ -20,6 +20,8 @@ class Dataset(ABC):
     needs_root: ClassVar[bool] = True
     # Of a dataset without a folder: changes when what it holds changes.
     edition: ClassVar[str] = ""
+    # Of a dataset that is published in several forms: that of the folder, by its name in the card.
+    form: str = ""
 
     def __init__(self, root: str | Path | None = None) -> None:
         """Raises InputError where the folder is missing or holds nothing of this dataset."""

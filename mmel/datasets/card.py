@@ -39,6 +39,13 @@ class Card(Section):
     entities: int | None = Field(default=None, ge=0, description="records of the knowledge base")
     gallery: int | None = Field(default=None, ge=0, description="of these, with a picture")
     splits: dict[str, SplitCounts] = Field(default={}, description="by name of the split")
+    forms: dict[str, dict[str, SplitCounts]] = Field(
+        default={}, description="by form of the folder and split: instead of `splits`, where forms differ in counts"
+    )
+
+    def counts(self, form: str, split: str) -> SplitCounts:
+        """What a split is known to hold where the folder is of a form; "" for a dataset of one form."""
+        return self.forms.get(form, self.splits).get(split, SplitCounts())
 
     def instructions(self) -> str:
         """What the folder must hold and where to get it, in one line."""

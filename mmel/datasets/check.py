@@ -164,7 +164,7 @@ def _mismatches(
         if known is not None and counted != known:
             yield f"{what}: {counted}, the card says {known}"
     for split, found in splits.items():
-        expected = card.splits.get(split, SplitCounts())
+        expected = card.counts(dataset.form, split)
         for name in SplitCounts.model_fields:
             want, have = getattr(expected, name), found[name]
             if want is not None and (have is None or abs(have - want) > (TOLERANCE if isinstance(want, float) else 0)):

@@ -9,38 +9,81 @@ from pathlib import Path
 from mmel.datasets.base import Dataset
 from mmel.datasets.registry import register
 from mmel.document import Document, Entity
-from mmel.errors import SkipReport
-from mmel.formats import jsonl, kgmel
+from mmel.errors import InputError, SkipReport
+from mmel.formats import jsonl, kgmel, wikidiverse, wikipedia
 
-_SPLITS = ("train", "val", "test")
+# The files of each form that the captions are published in.
+_FORMS = {
+    "KGMEL": {split: f"WikiDiverse.{split}.json" for split in ("train", "val", "test")},
+    "captions": {"train": "train.json", "val": "valid.json", "test": "test.json"},
+    "10 candidates": {"train": "train_w_10cands.json", "val": "valid_w_10cands.json", "test": "test_w_10cands.json"},
+}
 
 
 @register
 class WikiDiverse(Dataset):
-    """`root/WikiDiverse.SPLIT.json`, as KGMEL gives it; the entities are those that any split names, or `kb.jsonl`."""
+    """Captions in one of three forms, which the names of the files tell: KGMEL's, or the authors' with or without
+    candidates. Entities are those of `kb.jsonl`, else of the authors' table of descriptions, else those that are named.
+
+    Ids are Wikidata's in KGMEL's form, English Wikipedia's titles in the others.
+    """
 
     name = "wikidiverse"
-    candidate_protocol = "kb"
 
     def __init__(self, root: str | Path | None = None) -> None:
         super().__init__(root)
-        if not self._files:
+        there = {form: files for form in _FORMS if (files := self._there(form))}
+        if not there:
             raise self._missing(self.root / "WikiDiverse.train.json")
+        if len(there) > 1:
+            named = " and ".join(f"{form} ({', '.join(path.name for path in there[form].values())})" for form in there)
+            raise InputError(
+                f"holds captions in several forms: {named}", file=self.root, remedy="keep each in a folder of its own"
+            )
+        ((self.form, self._files),) = there.items()
 
-    @cached_property
-    def _files(self) -> dict[str, Path]:
-        """The file of each split."""
-        files = {split: self.root / f"WikiDiverse.{split}.json" for split in _SPLITS}
+    def _there(self, form: str) -> dict[str, Path]:
+        """The file of each split that the folder holds."""
+        files = {split: self.root / name for split, name in _FORMS[form].items()}
         return {split: path for split, path in files.items() if path.is_file()}
 
     @property
     def splits(self) -> tuple[str, ...]:
         return tuple(self._files)
 
+    @property
+    def candidate_protocol(self) -> str:
+        return "listed" if self.form == "10 candidates" else "kb"
+
     def _read(self, split: str, skips: SkipReport | None) -> Iterator[Document]:
-        return kgmel.read_captions(self._files[split], skips)
+        path = self._files[split]
+        if self.form == "KGMEL":
+            return kgmel.read_captions(path, skips)
+        read = wikidiverse.read_passages if self.form == "captions" else wikidiverse.read_rows
+        return read(path, split, self._source, skips)
 
     def entities(self, skips: SkipReport | None = None) -> Iterator[Entity]:
         if (self.root / "kb.jsonl").is_file():
             return jsonl.read_entities(self.root / "kb.jsonl", skips=skips)
-        return kgmel.read_titles(self._files.values(), skips)
+        files = self._files.values()
+        if self.form == "KGMEL":
+            return kgmel.read_titles(files, skips)
+        descriptions, images = self._table("desc"), self._table("img")
+        if descriptions is not None:
+            return wikidiverse.read_entities(descriptions, images, self._source, skips)
+        return wikidiverse.read_named(files, self.form == "10 candidates", self._source, images, skips)
+
+    @cached_property
+    def _source(self) -> wikidiverse.Source:
+        redirects = self.root / "redirects.tsv"
+        steps = wikipedia.read_redirects(redirects) if redirects.is_file() else {}
+        # Collections that were prepared for other engines have all pictures in one folder.
+        apart = (self.root / "wikinewsImgs").is_dir() or not (self.root / "images").is_dir()
+        return wikidiverse.Source("wikinewsImgs/" if apart else "images/", "images/", steps)
+
+    def _table(self, word: str) -> Path | None:
+        """The table of descriptions or pictures, `*entity2desc*` and `*entity2img*`."""
+        found = sorted(path for path in self.root.glob(f"*entity2{word}*") if path.suffix in (".tsv", ".txt"))
+        if len(found) > 1:
+            raise InputError(f"and {found[1].name} are both tables of entities", file=found[0], remedy="keep one")
+        return found[0] if found else None

@@ -108,14 +108,18 @@ def read_records(
 
 
 def read_list(
-    path: str | Path, parse: Callable[[dict[str, Any], Place], T], remedy: str, skips: SkipReport | None = None
+    path: str | Path,
+    parse: Callable[[Any, Place], T],
+    remedy: str,
+    skips: SkipReport | None = None,
+    kind: type[dict[Any, Any]] | type[list[Any]] = dict,
 ) -> Iterator[T]:
     """Stream `parse(object, place)` of each element of a file that is one JSON list; places count from 0: `FILE[3]`.
 
-    Raises InputError where the file is no such list, when the reading comes there, and where `parse` refuses an
-    element; with `skips` that element is counted and the rest goes on.
+    Raises InputError where the file is no such list, when the reading comes there, and where an element is no `kind`
+    or `parse` refuses it; with `skips` that element is counted and the rest goes on.
     """
-    return _parse_each(read_elements(path, remedy), parse, skips)
+    return _parse_each(read_elements(path, remedy), parse, skips, kind)
 
 
 def read_mapping(
@@ -127,12 +131,15 @@ def read_mapping(
 
 
 def _parse_each(
-    elements: Iterable[tuple[Any, Place]], parse: Callable[[dict[str, Any], Place], T], skips: SkipReport | None
+    elements: Iterable[tuple[Any, Place]],
+    parse: Callable[[Any, Place], T],
+    skips: SkipReport | None,
+    kind: type[dict[Any, Any]] | type[list[Any]] = dict,
 ) -> Iterator[T]:
     for record, place in elements:
         try:
-            if not isinstance(record, dict):
-                raise place.error(f"expected an object, found {_shorten(record)}")
+            if not isinstance(record, kind):
+                raise place.error(f"expected {_KIND_NAMES[kind]}, found {_shorten(record)}")
             parsed = parse(record, place)
         except InputError as error:
             if skips is None:

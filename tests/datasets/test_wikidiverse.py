@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, ClassVar
@@ -130,6 +131,98 @@ class TestWikiDiverse(DatasetCase):
         assert main(["check", self.name, "--root", str(root), "--json"]) == 1
         # Once, though the captions are read for the entities too.
         assert json.loads(capsys.readouterr().out)["skips"] == {"broken record": 1}
+
+
+class AuthorsCase(DatasetCase):
+    """What the authors' two forms share: a file is one list of rows, which have a number, not a line."""
+
+    name = "wikidiverse"
+    skip_reason = "broken record"
+
+    def test_a_broken_record_is_named(self, root: Path) -> None:
+        file, broken = self.breakable
+        (root / file).write_text(f"[{broken}]")
+        with pytest.raises(InputError, match=rf"{file}\[0\]: expected .*Remedy: "):
+            list(open_dataset(self.name, root).documents("train"))
+
+    def test_a_broken_record_can_be_counted(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        file, broken = self.breakable
+        rows = json.loads((root / file).read_text())
+        write_captions(root / file, *rows, json.loads(broken))
+        assert main(["check", self.name, "--root", str(root), "--json"]) == 1
+        report = json.loads(capsys.readouterr().out)
+        assert report["skips"] == {"broken record": 1}
+        assert report["splits"]["train"]["mentions"] == self.expected["train"][1]
+
+
+class TestAuthorsCaptions(AuthorsCase):
+    protocol = "kb"
+    expected: ClassVar = {"train": (2, 3, 2, 1), "val": (1, 1, 1, 0)}
+    entity_ids: ClassVar = ["Otto Renn", "Ulm"]
+    prior: ClassVar = {"train": (0.5, 0.5), "val": (0, 0)}
+    breakable = ("train.json", '["Otto", ""]')
+
+    def write(self, root: Path) -> None:
+        wiki, picture = "https://en.wikipedia.org/wiki/", "https://pictures.example/a/Otto.svg"
+        write_captions(
+            root / "train.json",
+            ["Otto in Ulm", picture, "sports", [
+                ["Otto", "Person", 0, 4, f"n{wiki}Otto_R."], ["Ulm", "Location", 8, 11, f"{wiki}Ulm"],
+            ]],
+            ["Ines", picture, "sports", [["Ines", "Person", 0, 4, "Nil"]]],
+        )  # fmt: skip
+        write_captions(root / "valid.json", ["Otto", "", "", [["Otto", "Person", 0, 4, f"{wiki}Otto_Renn"]]])
+        (root / "wikipedia_entity2desc_filtered.tsv").write_text("Otto_Renn@@@@A baker.\nUlm@@@@A town.\n")
+        (root / "wikipedia_entity2imgs.tsv").write_text(f"Ulm@@@@{picture}[AND]{picture}\n")
+        (root / "redirects.tsv").write_text("Otto_R.\tOtto_Renn\n")
+
+    def test_pictures_are_found_by_their_published_names(self, root: Path) -> None:
+        name = hashlib.md5(b"Otto.svg").hexdigest() + ".png"
+        documents = list(open_dataset(self.name, root).documents("train"))
+        assert {document.images for document in documents} == {(f"wikinewsImgs/{name}",)}
+        (root / "images").mkdir()
+        documents = list(open_dataset(self.name, root).documents("train"))
+        assert {document.images for document in documents} == {(f"images/{name}",)}
+
+    def test_redirects_and_tables_are_used(self, root: Path) -> None:
+        dataset = open_dataset(self.name, root)
+        otto, ulm = dataset.entities()
+        assert (otto.description, len(ulm.images)) == ("A baker.", 2)
+        assert next(iter(dataset.documents("train"))).text_mentions[0].entity == "Otto Renn"
+
+    def test_without_tables_the_entities_are_those_that_are_named(self, root: Path) -> None:
+        (root / "wikipedia_entity2desc_filtered.tsv").unlink()
+        assert [entity.id for entity in open_dataset(self.name, root).entities()] == ["Otto Renn", "Ulm"]
+
+    def test_two_tables_of_one_kind_are_refused(self, root: Path) -> None:
+        (root / "entity2desc.txt").write_text("Ulm@@@@A town.\n")
+        with pytest.raises(InputError, match="entity2desc.txt: and wikipedia_entity2desc_filtered.tsv are both"):
+            open_dataset(self.name, root).entities()
+
+    def test_two_forms_in_a_folder_are_refused(self, root: Path) -> None:
+        (root / "test_w_10cands.json").write_text("[]")
+        (root / "WikiDiverse.val.json").write_text("[]")
+        message = r"several forms: KGMEL \(WikiDiverse.val.json\) and captions \(train.json, valid.json\) and 10 cand"
+        with pytest.raises(InputError, match=f"{message}.*Remedy: "):
+            open_dataset(self.name, root)
+
+
+class TestAuthorsCandidates(AuthorsCase):
+    protocol = "listed"
+    expected: ClassVar = {"train": (2, 3, 2, 1)}
+    entity_ids: ClassVar = ["Otto Renn", "Otto Braun", "Ulm", "Ulm Minster"]
+    prior: ClassVar = {"train": (0, 0.5)}
+    breakable = ("train_w_10cands.json", '["Otto"]')
+
+    def write(self, root: Path) -> None:
+        wiki, words = "https://en.wikipedia.org/wiki/", [["left"], ["right"]]
+        write_captions(
+            root / "train_w_10cands.json",
+            ["Otto in Ulm", "", "Otto", "Person", *words, f"{wiki}Otto_Renn",
+             [f"{wiki}Otto_Braun", f"{wiki}Otto_Renn"], "sports", 0, 4],
+            ["Otto in Ulm", "", "Ulm", "Location", *words, f"{wiki}Ulm", [f"{wiki}Ulm_Minster"], "sports", 8, 11],
+            ["Ines", "", "Ines", "Person", *words, "nil", [], "sports", 0, 4],
+        )  # fmt: skip
 
 
 @pytest.mark.data
