@@ -21,6 +21,7 @@ for _name in (
     "m3el_mtmt",
     "movies",
     "msnbc",
+    "richpediamel",
     "sample",
     "wiki",
     "wikidiverse",

@@ -11,6 +11,7 @@ from mmel.datasets.registry import register
 from mmel.document import Document, Entity
 from mmel.errors import InputError, SkipReport
 from mmel.formats import jsonl, kgmel, wikidiverse, wikipedia
+from mmel.formats.mimic import MimicFolder
 
 # The files of each form that the captions are published in.
 _FORMS = {
@@ -22,17 +23,22 @@ _FORMS = {
 
 @register
 class WikiDiverse(Dataset):
-    """Captions in one of three forms, which the names of the files tell: KGMEL's, or the authors' with or without
-    candidates. Entities are those of `kb.jsonl`, else of the authors' table of descriptions, else those that are named.
+    """Captions in one of four forms, which the names of the files tell: KGMEL's, MIMIC's, or the authors' with or
+    without candidates. Entities are those of `kb.jsonl`, else of `kb_entity.json` or the authors' table of
+    descriptions, else those that are named.
 
-    Ids are Wikidata's in KGMEL's form, English Wikipedia's titles in the others.
+    Ids are Wikidata's in the forms of KGMEL and MIMIC, English Wikipedia's titles in the authors'.
     """
 
     name = "wikidiverse"
 
     def __init__(self, root: str | Path | None = None) -> None:
         super().__init__(root)
+        self._mimic = MimicFolder(self.root, "WIKIDiverse")
         there = {form: files for form in _FORMS if (files := self._there(form))}
+        if self._mimic.fits:
+            # Its files for the splits may be named as the authors' captions are.
+            there = {"MIMIC": self._mimic.files} if self._mimic.files else {}
         if not there:
             raise self._missing(self.root / "WikiDiverse.train.json")
         if len(there) > 1:
@@ -56,6 +62,8 @@ class WikiDiverse(Dataset):
         return "listed" if self.form == "10 candidates" else "kb"
 
     def _read(self, split: str, skips: SkipReport | None) -> Iterator[Document]:
+        if self.form == "MIMIC":
+            return self._mimic.documents(split, skips)
         path = self._files[split]
         if self.form == "KGMEL":
             return kgmel.read_captions(path, skips)
@@ -65,6 +73,8 @@ class WikiDiverse(Dataset):
     def entities(self, skips: SkipReport | None = None) -> Iterator[Entity]:
         if (self.root / "kb.jsonl").is_file():
             return jsonl.read_entities(self.root / "kb.jsonl", skips=skips)
+        if self.form == "MIMIC":
+            return self._mimic.entities(skips)
         files = self._files.values()
         if self.form == "KGMEL":
             return kgmel.read_titles(files, skips)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 from mmel.datasets.base import Dataset
+from mmel.datasets.card import Card
 from mmel.datasets.registry import register
 from mmel.document import Document, Entity
 from mmel.errors import SkipReport
 from mmel.formats import jsonl, melbench
+from mmel.formats.mimic import MimicFolder
 
 _SPLITS = ("train", "val", "test")
 
@@ -21,6 +24,8 @@ class WikiMel(Dataset):
 
     The one file is divided by sentence, so that equal sentences are in one split: CRC-32 modulo 10 gives `test` for 0,
     `val` for 1, `train` for the rest. These are not the official splits, whose files MELBench does not give.
+
+    A folder with `kb_entity.json` is in the layout of MIMIC (`mmel.formats.mimic`), which has splits of its own.
     """
 
     name = "wikimel"
@@ -28,6 +33,12 @@ class WikiMel(Dataset):
 
     def __init__(self, root: str | Path | None = None) -> None:
         super().__init__(root)
+        self._mimic = MimicFolder(self.root, "WIKIMEL")
+        if self._mimic.fits:
+            self.form = "MIMIC"
+            if not self._mimic.files:
+                raise self._missing(self.root / "WIKIMEL_train.json")
+            return
         needed = ["Wikidata-MEL.json"]
         if not (self.root / "kb.jsonl").is_file():
             needed += ["qid2ne.json", "qid2abs.json"]
@@ -35,11 +46,21 @@ class WikiMel(Dataset):
             if not (self.root / name).is_file():
                 raise self._missing(self.root / name)
 
+    @cached_property
+    def card(self) -> Card:
+        """The card, of another knowledge base and other splits where the layout is MIMIC's."""
+        card = super().card
+        other = {"entities": 109_976, "splits": {}, "checksums": {}}
+        return card.model_copy(update=other) if self.form == "MIMIC" else card
+
     @property
     def splits(self) -> tuple[str, ...]:
-        return _SPLITS
+        return tuple(self._mimic.files) if self.form == "MIMIC" else _SPLITS
 
     def _read(self, split: str, skips: SkipReport | None) -> Iterator[Document]:
+        if self.form == "MIMIC":
+            return self._mimic.documents(split, skips)
+
         def wanted(sentence: str) -> bool:
             return _split_of(sentence) == split
 
@@ -48,6 +69,8 @@ class WikiMel(Dataset):
     def entities(self, skips: SkipReport | None = None) -> Iterator[Entity]:
         if (self.root / "kb.jsonl").is_file():
             return jsonl.read_entities(self.root / "kb.jsonl", skips=skips)
+        if self.form == "MIMIC":
+            return self._mimic.entities(skips)
         return melbench.read_people(self.root / "qid2ne.json", self.root / "qid2abs.json", skips)
 
 

@@ -198,15 +198,16 @@ def _described(record: Any, place: Place, identity: str, within: str) -> Describ
 
 def _picture(value: Any, place: Place, within: str) -> str | None:
     """The path of a picture below the root, of `[file, url, path]` or of a path alone; None where there is none."""
-    path = value[2] if isinstance(value, list) and len(value) > 2 else None if isinstance(value, list) else value
+    path = (value[2] if len(value) > 2 else None) if isinstance(value, list) else value
     where = f"{within}.image" if within else "image"
     if path is not None and not isinstance(path, str):
         raise place.error(f"expected [file, url, path], found {value!r}", where)
     path = (path or "").strip().replace("\\", "/")
     if not path or path.lower() in ("nan", "none", "null") or "://" in path:
         return None
-    parts = [part for part in path.split("/") if part not in ("", ".")]
+    rooted = path.startswith("/") or path[1:2] == ":"
+    parts = [part for part in path.split("/") if part and part != "."]
     if ".." in parts:
         raise place.error(f"{path!r} leads out of the dataset's folder", where)
     # The authors' paths begin at the root of a disk, with the name that the dataset's folder has there.
-    return "/".join(parts[1:] if path.startswith("/") or parts[0].endswith(":") else parts) or None
+    return "/".join(parts[1:] if rooted else parts) or None

@@ -17,6 +17,7 @@ def test_names() -> None:
         "m3el-mtmt",
         "movies",
         "msnbc",
+        "richpediamel",
         "sample",
         "wiki",
         "wikidiverse",
