@@ -37,11 +37,16 @@ class Card(Section):
         default={}, description="path: hex SHA-256 of the file the counts were taken from"
     )
     entities: int | None = Field(default=None, ge=0, description="records of the knowledge base")
+    entities_of: dict[str, int] = Field(default={}, description="by form of the folder: instead of `entities`")
     gallery: int | None = Field(default=None, ge=0, description="of these, with a picture")
     splits: dict[str, SplitCounts] = Field(default={}, description="by name of the split")
     forms: dict[str, dict[str, SplitCounts]] = Field(
         default={}, description="by form of the folder and split: instead of `splits`, where forms differ in counts"
     )
+
+    def size(self, form: str) -> int | None:
+        """The records that the knowledge base is known to have where the folder is of a form."""
+        return self.entities_of.get(form, self.entities)
 
     def counts(self, form: str, split: str) -> SplitCounts:
         """What a split is known to hold where the folder is of a form; "" for a dataset of one form."""

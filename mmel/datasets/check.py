@@ -160,7 +160,7 @@ def _mismatches(
 ) -> Iterator[str]:
     """One line for each value that is not as the card says; what the card does not know is not compared."""
     card = dataset.card
-    for what, counted, known in (("entities", entities, card.entities), ("gallery", gallery, card.gallery)):
+    for what, counted, known in (("entities", entities, card.size(dataset.form)), ("gallery", gallery, card.gallery)):
         if known is not None and counted != known:
             yield f"{what}: {counted}, the card says {known}"
     for split, found in splits.items():

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 
 from mmel.datasets.base import Dataset
-from mmel.datasets.card import Card
 from mmel.datasets.registry import register
 from mmel.document import Document, Entity
 from mmel.errors import SkipReport
@@ -45,13 +43,6 @@ class WikiMel(Dataset):
         for name in needed:
             if not (self.root / name).is_file():
                 raise self._missing(self.root / name)
-
-    @cached_property
-    def card(self) -> Card:
-        """The card, of another knowledge base and other splits where the layout is MIMIC's."""
-        card = super().card
-        other = {"entities": 109_976, "splits": {}, "checksums": {}}
-        return card.model_copy(update=other) if self.form == "MIMIC" else card
 
     @property
     def splits(self) -> tuple[str, ...]:

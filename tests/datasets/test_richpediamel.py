@@ -108,7 +108,7 @@ def test_other_sets_are_read_in_this_layout_too(tmp_path: Path, name: str, file:
     assert dataset.splits == ("train", "val", "test")
     assert [len(list(dataset.documents(split))) for split in dataset.splits] == [2, 1, 1]
     assert [entity.title for entity in dataset.entities()] == ["Tavara", "Otto Renn"]
-    assert (dataset.form, dataset.card.entities) == ("MIMIC", entities)
+    assert (dataset.form, dataset.card.size(dataset.form)) == ("MIMIC", entities)
 
 
 @pytest.mark.parametrize("name", ["wikimel", "wikidiverse", "richpediamel"])
