@@ -40,7 +40,8 @@ def _parser() -> Parser:
         "check",
         help="read a dataset, print counts, recall and prior accuracy, compare with its card",
         description="Read all of a dataset, print counts, candidate recall and prior accuracy, compare with its card. "
-        "The exit code is 1 where something is not as the card says or a record was passed over.",
+        "The exit code is 1 where something is not as the card says, an id stands twice or a record was passed over; "
+        "what is irregular and was kept is told and is no failure.",
         example="mmel data check aida --root DIR --json",
     )
     checking.add_argument("name", metavar="NAME", help="a dataset of `mmel data list`")
@@ -85,6 +86,7 @@ def _record(report: CheckReport) -> dict[str, Any]:
         "absent": report.absent,
         "mismatches": report.mismatches,
         "skips": dict(report.skips.counts),
+        "noted": dict(report.skips.noted),
         "ok": report.ok,
     }
 
@@ -93,8 +95,11 @@ def _print(report: CheckReport) -> None:
     print(f"{report.name}: {report.entities:,} entities, candidates: {report.protocol}")
     if any(counts["mentions"] for counts in report.splits.values()):
         _print_texts(report)
-    if any(counts["visual"] for counts in report.splits.values()):
+    if any(
+        counts["pictures"]["pictures"] + counts["pictures"]["pictures_missing"] for counts in report.splits.values()
+    ):
         _print_pictures(report)
+    _print_consistency(report)
     for split in report.absent:
         print(f"{split}: not in the folder")
     for line in report.mismatches:
@@ -127,6 +132,18 @@ def _print_pictures(report: CheckReport) -> None:
         f"gallery: {counts['entities']:,} entities with {counts['pictures']:,} pictures; "
         f"{counts['pictures_missing']:,} pictures missing, {counts['without_picture']:,} entities without one"
     )
+
+
+def _print_consistency(report: CheckReport) -> None:
+    """One row a split that has something; the examples stand among what was kept."""
+    heading = "split|gold no entity|gold not listed|candidates no entity|texts of earlier splits|ids twice"
+    rows = [heading.split("|")]
+    for split, counts in report.splits.items():
+        if any(counts["consistency"].values()):
+            numbers = counts["consistency"].values()
+            rows.append([split, *("-" if number is None else f"{number:,}" for number in numbers)])
+    if len(rows) > 1:
+        _print_table(rows)
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:

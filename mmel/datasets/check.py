@@ -9,6 +9,7 @@ from typing import Any
 
 from mmel.datasets.base import Dataset
 from mmel.datasets.card import SplitCounts
+from mmel.datasets.check_consistency import ConsistencyReport, KnownEntities, SharedTexts
 from mmel.datasets.check_visual import Gallery, PictureFiles, VisualReport
 from mmel.document import NIL, Candidate, Document, Entity, TextMention
 from mmel.errors import SkipReport
@@ -89,33 +90,40 @@ class CheckReport:
 def check(dataset: Dataset) -> CheckReport:
     """Read all of a dataset, count, and compare with its card; bad records are counted and passed over."""
     skips = SkipReport()
-    gallery = Gallery(PictureFiles(dataset))
-    rank, entities = _ranker(dataset, gallery, skips)
+    gallery, known, texts = Gallery(PictureFiles(dataset)), KnownEntities(), SharedTexts()
+    entities = progress(dataset.entities(skips), f"{dataset.name} entities", unit="entity")
+    rank, total = _ranker(dataset, known.watch(gallery.watch(entities)))
     splits: dict[str, dict[str, Any]] = {}
+    twice = {"entities": known.twice}
     for split in dataset.splits:
         report, visual = SplitReport(), VisualReport(gallery)
+        consistency = ConsistencyReport(split, known, texts, skips)
         for document in progress(dataset.documents(split, skips), f"{dataset.name} {split}", unit="doc"):
             report.add(document, rank)
             visual.add(document)
-        splits[split] = report.record() | {"visual": visual.mentions, "pictures": visual.record()}
+            consistency.add(document)
+        seen = {"visual": visual.mentions, "pictures": visual.record(), "consistency": consistency.record()}
+        splits[split], twice[split] = report.record() | seen, consistency.twice
     return CheckReport(
         dataset.name,
         dataset.candidate_protocol,
-        entities,
+        total,
         gallery.record(),
         splits,
         [split for split in dataset.card.splits if split not in splits],
-        list(_mismatches(dataset, splits, entities, len(gallery.entities))),
+        [
+            *(f"{what}: {len(ids)} ids stand twice, the first is '{ids[0]}'" for what, ids in twice.items() if ids),
+            *_mismatches(dataset, splits, total, len(gallery.entities)),
+        ],
         skips,
     )
 
 
-def _ranker(dataset: Dataset, gallery: Gallery, skips: SkipReport) -> tuple[Ranker, int]:
+def _ranker(dataset: Dataset, entities: Iterator[Entity]) -> tuple[Ranker, int]:
     """How the dataset orders a mention's candidates by prior, and the number of its KB records.
 
     Ties go by id, never by the place in a mention's list: some files list the gold candidate first.
     """
-    entities = gallery.watch(progress(dataset.entities(skips), f"{dataset.name} entities", unit="entity"))
     if dataset.candidate_protocol == "kb":
         return _by_alias_count(entities)
     popularity = {entity.id: entity.popularity for entity in entities}

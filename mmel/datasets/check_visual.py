@@ -62,7 +62,7 @@ class Gallery:
 
 @dataclass(slots=True)
 class VisualReport:
-    """Counts of the visual mentions of one split. `in_gallery`: linked ones whose entity has a picture."""
+    """Counts of the pictures and visual mentions of one split. `in_gallery`: linked ones whose entity has a picture."""
 
     gallery: Gallery
     mentions: int = 0
@@ -76,10 +76,11 @@ class VisualReport:
     _found: dict[str, bool] = field(default_factory=dict)
 
     def add(self, document: Document) -> None:
+        for image in (*document.images, *(mention.image for mention in document.visual_mentions)):
+            if image not in self._found:
+                self._found[image] = self.gallery.files.exists(image)
         for mention in document.visual_mentions:
             self.mentions += 1
-            if mention.image not in self._found:
-                self._found[mention.image] = self.gallery.files.exists(mention.image)
             if mention.entity is None:
                 self.unlabelled += 1
             elif mention.entity == NIL:
