@@ -44,7 +44,7 @@ def located(
     text, spans = locate(sentence, surfaces, skips, where)
     mentions = [
         TextMention(start, end, text[start:end], entity, name=None if text[start:end] == surface else surface)
-        for (start, end), surface, entity in zip(spans, surfaces, entities, strict=True)
+        for (start, end), surface, entity in zip(spans, map(str.strip, surfaces), entities, strict=True)
     ]
     return text, tuple(sorted(mentions, key=lambda mention: mention.start))
 
@@ -58,7 +58,8 @@ def locate(
     spellings (case, accents, quotes, white space), these before the shortest window of words that begins and ends as
     the surface. Of equal surfaces the n-th takes the n-th place; where there are more places than surfaces the first
     ones are taken. A surface without a place is put after the sentence, on a line of its own. All but surfaces that
-    stand as written, as often as named, are noted in `skips`, with `where` to say of what.
+    stand as written, as often as named, are noted in `skips`, with `where` to say of what. White space around a surface
+    is no part of it.
 
     Raises InputError for a surface that is blank.
     """
@@ -66,7 +67,7 @@ def locate(
     for index, surface in enumerate(surfaces):
         if not surface.strip():
             raise InputError(f"mention {index} of {sentence!r} is blank", remedy="a mention is a part of its sentence")
-        groups.setdefault(surface, []).append(index)
+        groups.setdefault(surface.strip(), []).append(index)
     placing = _Placing(sentence, groups)
     for reason, search in _SEARCHES:
         if placing.lacks():
@@ -107,11 +108,11 @@ class _Placing:
         text, spans = self.sentence, [(0, 0)] * count
         for surface, indices in sorted(self.groups.items(), key=lambda group: group[1]):
             places = sorted(self.places[surface])
-            reason = TOO_OFTEN if places else WITHIN if surface.strip() in self.sentence else NOWHERE
+            reason = TOO_OFTEN if places else WITHIN if surface in self.sentence else NOWHERE
             self.notes += [(reason, surface)] * (len(indices) - len(places))
             for _ in indices[len(places) :]:
-                text = f"{text}\n{surface.strip()}" if text else surface.strip()
-                places.append((len(text) - len(surface.strip()), len(text)))
+                text = f"{text}\n{surface}" if text else surface
+                places.append((len(text) - len(surface), len(text)))
             for index, place in zip(indices, places, strict=True):
                 spans[index] = place
         if skips is not None:
@@ -133,7 +134,7 @@ def _as_written(sentence: str, surface: str) -> Iterator[Span]:
 def _otherwise(sentence: str, surface: str) -> Iterator[Span]:
     """Places that differ in case, accents, quotes or white space only."""
     folded, origin = _folded(sentence)
-    wanted = _folded(surface.strip())[0]
+    wanted = _folded(surface)[0]
     for start, end in _as_written(folded, wanted) if wanted else ():
         first, last = origin[start], origin[end - 1] + 1
         # A combining mark has no folded form and belongs to the letter before it.

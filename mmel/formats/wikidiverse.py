@@ -208,8 +208,8 @@ def _caption(record: dict[str, Any], mentions: list[_Mention], place: Place) -> 
 
 
 def _mention(record: dict[str, Any], gold: str, candidates: tuple[Candidate, ...] | None, place: Place) -> _Mention:
-    surface, kind = place.text(record, "mention"), place.text(record, "type", "")
-    if not surface.strip():
+    surface, kind = place.text(record, "mention").strip(), place.text(record, "type", "")
+    if not surface:
         raise place.error("is blank", "mention")
     return _Mention(surface, kind, place.get(record, "start", int), place.get(record, "end", int), gold, candidates)
 
@@ -264,8 +264,9 @@ def _spans(caption: _Caption, name: str, skips: SkipReport | None) -> tuple[str,
         if fold(spelled) != fold(each.surface) and (each.surface in caption.text or not spelled.strip()):
             _note(skips, MISPLACED, f"{name}: {each.surface!r} at [{each.start}, {each.end}), {spelled!r}")
             continue
-        _note(skips, SPELLED, f"{name}: {each.surface!r} is {spelled!r}", spelled != each.surface)
-        spans[index] = each.start, each.end
+        _note(skips, SPELLED, f"{name}: {each.surface!r} is {spelled!r}", spelled.strip() != each.surface)
+        start = each.start + len(spelled) - len(spelled.lstrip())
+        spans[index] = start, start + len(spelled.strip())
     lost = [index for index in range(len(caption.mentions)) if index not in spans]
     text, found = locate(caption.text, [caption.mentions[index].surface for index in lost], skips, name)
     spans.update(zip(lost, found, strict=True))

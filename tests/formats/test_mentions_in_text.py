@@ -110,6 +110,12 @@ def test_what_stands_within_other_mentions_only_is_not_put_over_them() -> None:
     assert placed("The Ulm Cup", "Ulm", "Ulm Cup") == (["Ulm", "Ulm Cup"], [12, 4], {found.WITHIN: 1})
 
 
+def test_white_space_around_a_mention_is_no_part_of_it() -> None:
+    assert placed("In Ulm, Ulm", " Ulm", "Ulm ") == (["Ulm", "Ulm"], [3, 8], {})
+    _, (mention,) = located("In Ulm", [" Ulm"], ["Q1"], None)
+    assert (mention.text, mention.name) == ("Ulm", None)
+
+
 def test_a_blank_mention_is_refused() -> None:
     with pytest.raises(InputError, match="mention 1 of 'Ulm' is blank.*Remedy: "):
         locate("Ulm", ["Ulm", " "])
@@ -146,8 +152,8 @@ def test_every_mention_has_a_place_of_its_own(sentence: str, surfaces: list[str]
     assert all(0 <= start < end <= len(text) for start, end in spans)
     order = sorted(spans)
     assert all(before[1] <= after[0] for before, after in pairwise(order))
-    for surface in set(surfaces):
-        starts = [start for (start, _), each in zip(spans, surfaces, strict=True) if each == surface]
+    for surface in {each.strip() for each in surfaces}:
+        starts = [start for (start, _), each in zip(spans, surfaces, strict=True) if each.strip() == surface]
         assert starts == sorted(starts)
 
 

@@ -102,6 +102,15 @@ def test_spans_that_do_not_spell_their_mention(tmp_path: Path) -> None:
     assert skips.noted == {wikidiverse.SPELLED: 2, wikidiverse.MISPLACED: 2, mentions_in_text.NOWHERE: 1}
 
 
+def test_white_space_around_a_mention_is_no_part_of_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.json", ["In Ulm", PICTURE, "", [mention("In Ulm", " Ulm", "nil")]])
+    skips = SkipReport()
+    (document,) = read_passages(path, "train", Source(), skips)
+    (found,) = document.text_mentions
+    assert (found.start, found.end, found.text, found.name) == (3, 6, "Ulm", None)
+    assert not skips.noted
+
+
 def test_odd_addresses_and_redirects_are_noted(tmp_path: Path) -> None:
     text = "Otto and Ines and Ulm"
     mentions = [
