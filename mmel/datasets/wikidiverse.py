@@ -7,11 +7,11 @@ from functools import cached_property
 from pathlib import Path
 
 from mmel.datasets.base import Dataset
+from mmel.datasets.layouts import find_layout
 from mmel.datasets.registry import register
 from mmel.document import Document, Entity
 from mmel.errors import InputError, SkipReport
 from mmel.formats import jsonl, kgmel, wikidiverse, wikipedia
-from mmel.formats.mimic import MimicFolder
 
 # The files of each form that the captions are published in.
 _FORMS = {
@@ -23,22 +23,22 @@ _FORMS = {
 
 @register
 class WikiDiverse(Dataset):
-    """Captions in one of four forms, which the names of the files tell: KGMEL's, MIMIC's, or the authors' with or
-    without candidates. Entities are those of `kb.jsonl`, else of `kb_entity.json` or the authors' table of
-    descriptions, else those that are named.
+    """Captions in one of several forms, which the names of the files tell: KGMEL's, the authors' with or without
+    candidates, or one of `mmel.datasets.layouts`. Entities are those of `kb.jsonl`, else of the layout or of the
+    authors' table of descriptions, else those that are named.
 
-    Ids are Wikidata's in the forms of KGMEL and MIMIC, English Wikipedia's titles in the authors'.
+    Ids are Wikidata's in KGMEL's form and MIMIC's, English Wikipedia's titles in the authors'.
     """
 
     name = "wikidiverse"
 
     def __init__(self, root: str | Path | None = None) -> None:
         super().__init__(root)
-        self._mimic = MimicFolder(self.root, "WIKIDiverse")
+        self._layout = find_layout(self.root, "WIKIDiverse")
         there = {form: files for form in _FORMS if (files := self._there(form))}
-        if self._mimic.fits:
-            # Its files for the splits may be named as the authors' captions are.
-            there = {"MIMIC": self._mimic.files} if self._mimic.files else {}
+        if self._layout is not None:
+            # Its files for the splits may be named as the authors' are.
+            there = {self._layout.form: dict(self._layout.files)} if self._layout.files else {}
         if not there:
             raise self._missing(self.root / "WikiDiverse.train.json")
         if len(there) > 1:
@@ -50,8 +50,10 @@ class WikiDiverse(Dataset):
 
     def _there(self, form: str) -> dict[str, Path]:
         """The file of each split that the folder holds."""
-        files = {split: self.root / name for split, name in _FORMS[form].items()}
-        return {split: path for split, path in files.items() if path.is_file()}
+        # DRIN has the lists of candidates in a folder of their own, and the tables of entities in another.
+        folders = (self.root, self.root / "candidates") if form == "10 candidates" else (self.root,)
+        files = [(split, folder / name) for split, name in _FORMS[form].items() for folder in folders[::-1]]
+        return {split: path for split, path in files if path.is_file()}
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -59,11 +61,13 @@ class WikiDiverse(Dataset):
 
     @property
     def candidate_protocol(self) -> str:
+        if self._layout is not None:
+            return self._layout.candidate_protocol
         return "listed" if self.form == "10 candidates" else "kb"
 
     def _read(self, split: str, skips: SkipReport | None) -> Iterator[Document]:
-        if self.form == "MIMIC":
-            return self._mimic.documents(split, skips)
+        if self._layout is not None:
+            return self._layout.documents(split, skips)
         path = self._files[split]
         if self.form == "KGMEL":
             return kgmel.read_captions(path, skips)
@@ -73,8 +77,8 @@ class WikiDiverse(Dataset):
     def entities(self, skips: SkipReport | None = None) -> Iterator[Entity]:
         if (self.root / "kb.jsonl").is_file():
             return jsonl.read_entities(self.root / "kb.jsonl", skips=skips)
-        if self.form == "MIMIC":
-            return self._mimic.entities(skips)
+        if self._layout is not None:
+            return self._layout.entities(skips)
         files = self._files.values()
         if self.form == "KGMEL":
             return kgmel.read_titles(files, skips)
@@ -93,7 +97,8 @@ class WikiDiverse(Dataset):
 
     def _table(self, word: str) -> Path | None:
         """The table of descriptions or pictures, `*entity2desc*` and `*entity2img*`."""
-        found = sorted(path for path in self.root.glob(f"*entity2{word}*") if path.suffix in (".tsv", ".txt"))
+        paths = (path for folder in (self.root, self.root / "entities") for path in folder.glob(f"*entity2{word}*"))
+        found = sorted(path for path in paths if path.suffix in (".tsv", ".txt"))
         if len(found) > 1:
             raise InputError(f"and {found[1].name} are both tables of entities", file=found[0], remedy="keep one")
         return found[0] if found else None

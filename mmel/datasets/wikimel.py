@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmel.datasets.base import Dataset
+from mmel.datasets.layouts import find_layout
 from mmel.datasets.registry import register
 from mmel.document import Document, Entity
 from mmel.errors import SkipReport
 from mmel.formats import jsonl, melbench
-from mmel.formats.mimic import MimicFolder
 
 _SPLITS = ("train", "val", "test")
 
@@ -23,18 +23,17 @@ class WikiMel(Dataset):
     The one file is divided by sentence, so that equal sentences are in one split: CRC-32 modulo 10 gives `test` for 0,
     `val` for 1, `train` for the rest. These are not the official splits, whose files MELBench does not give.
 
-    A folder with `kb_entity.json` is in the layout of MIMIC (`mmel.formats.mimic`), which has splits of its own.
+    A folder may have one of the layouts of `mmel.datasets.layouts` instead, with splits of their own.
     """
 
     name = "wikimel"
-    candidate_protocol = "kb"
 
     def __init__(self, root: str | Path | None = None) -> None:
         super().__init__(root)
-        self._mimic = MimicFolder(self.root, "WIKIMEL")
-        if self._mimic.fits:
-            self.form = "MIMIC"
-            if not self._mimic.files:
+        self._layout = find_layout(self.root, "WIKIMEL")
+        if self._layout is not None:
+            self.form = self._layout.form
+            if not self._layout.files:
                 raise self._missing(self.root / "WIKIMEL_train.json")
             return
         needed = ["Wikidata-MEL.json"]
@@ -46,11 +45,15 @@ class WikiMel(Dataset):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        return tuple(self._mimic.files) if self.form == "MIMIC" else _SPLITS
+        return _SPLITS if self._layout is None else tuple(self._layout.files)
+
+    @property
+    def candidate_protocol(self) -> str:
+        return "kb" if self._layout is None else self._layout.candidate_protocol
 
     def _read(self, split: str, skips: SkipReport | None) -> Iterator[Document]:
-        if self.form == "MIMIC":
-            return self._mimic.documents(split, skips)
+        if self._layout is not None:
+            return self._layout.documents(split, skips)
 
         def wanted(sentence: str) -> bool:
             return _split_of(sentence) == split
@@ -60,8 +63,8 @@ class WikiMel(Dataset):
     def entities(self, skips: SkipReport | None = None) -> Iterator[Entity]:
         if (self.root / "kb.jsonl").is_file():
             return jsonl.read_entities(self.root / "kb.jsonl", skips=skips)
-        if self.form == "MIMIC":
-            return self._mimic.entities(skips)
+        if self._layout is not None:
+            return self._layout.entities(skips)
         return melbench.read_people(self.root / "qid2ne.json", self.root / "qid2abs.json", skips)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from mmel.document import NIL, Alias, Candidate, Document, Entity, TextMention
 from mmel.errors import SkipReport
+from mmel.formats.melbench import NO_PICTURE
 from mmel.formats.mentions_in_text import gold_label, located
 from mmel.formats.records import Place, others, read_list
 
@@ -31,7 +32,6 @@ _INSTANCE_KEYS = frozenset({"Qid", "name", "description", "sentence", "image", "
 GOLD_MISSING = "gold is not among the candidates"
 NO_CANDIDATES = "mention has no candidates"
 TWICE = "candidate is listed twice for a mention"
-NO_PICTURE = "mention has no picture"
 SAME_PICTURE = "picture of the mention is the gold candidate's own"
 SAME_DESCRIPTION = "description of the mention is the gold candidate's own"
 NAMES_DIFFER = "entity has several names: the first is the title, the others are aliases"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from mmel.document import Alias, Document, Entity
@@ -55,6 +55,9 @@ class _Mention:
 
 class MimicFolder:
     """A folder in this layout: the mentions of each split, the entities, and where their pictures are."""
+
+    form: ClassVar[str] = "MIMIC"
+    candidate_protocol: ClassVar[str] = "kb"
 
     def __init__(self, root: Path, name: str) -> None:
         """`name`: of the dataset, as files begin with it; of other files for a split it goes first."""
@@ -98,7 +101,7 @@ class MimicFolder:
             surfaces = [_decoded(mention.surface, sentence, skips) for mention in together]
             golds = [mention.gold for mention in together]
             text, spots = located(sentence, surfaces, golds, skips, name)
-            yield Document(name, text, text_mentions=spots, images=(self._picture(image),) if image else ())
+            yield Document(name, text, text_mentions=spots, images=(self.picture(image),) if image else ())
 
     def entities(self, skips: SkipReport | None = None) -> Iterator[Entity]:
         """Stream the entities of `kb_entity.json`, the name as title and only alias, `attr` or `desc` as description.
@@ -138,7 +141,7 @@ class MimicFolder:
             images=tuple(f"{self._folder('kb_image')}/{image}" for image in images if image.strip()),
         )
 
-    def _picture(self, image: str) -> str:
+    def picture(self, image: str) -> str:
         """Where the picture of a mention is, or would be: under its own name, or converted as the readers expect."""
         folder, file = self._folder("mention_image"), re.split(r"[/\\]", image)[-1]
         converted = f"{file.partition('.')[0]}.jpg"

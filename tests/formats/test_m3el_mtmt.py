@@ -10,6 +10,7 @@ from mmel.document import NIL, Alias, Candidate, Entity, TextMention
 from mmel.errors import InputError, SkipReport
 from mmel.formats import m3el_mtmt
 from mmel.formats.m3el_mtmt import read_documents, read_entities
+from mmel.formats.melbench import NO_PICTURE
 
 
 def picture(folder: str, qid: str) -> list[str]:
@@ -113,13 +114,13 @@ def test_a_picture_and_a_description_that_come_later_are_taken(tmp_path: Path) -
         ({"Qid": None}, NIL, set()),
         ({"Qid": "Q2", "candidates": []}, "Q2", {m3el_mtmt.NO_CANDIDATES}),
         ({"Qid": "Q2", "candidates": None}, "Q2", {m3el_mtmt.NO_CANDIDATES}),
-        ({"Qid": "Q2", "image": []}, "Q2", {m3el_mtmt.NO_PICTURE}),
-        ({"Qid": "Q2", "image": None}, "Q2", {m3el_mtmt.NO_PICTURE}),
-        ({"Qid": "Q2", "image": ["a.jpg", "https://commons.example/a.jpg", ""]}, "Q2", {m3el_mtmt.NO_PICTURE}),
+        ({"Qid": "Q2", "image": []}, "Q2", {NO_PICTURE}),
+        ({"Qid": "Q2", "image": None}, "Q2", {NO_PICTURE}),
+        ({"Qid": "Q2", "image": ["a.jpg", "https://commons.example/a.jpg", ""]}, "Q2", {NO_PICTURE}),
         ({}, "Q1", {m3el_mtmt.SAME_PICTURE}),
         ({"description": "film of 1921"}, "Q1", {m3el_mtmt.SAME_PICTURE, m3el_mtmt.SAME_DESCRIPTION}),
         ({"Qid": "Q3", "candidates": [entry("Q3", "T"), entry("Q3", "T")], "image": []}, "Q3",
-         {m3el_mtmt.TWICE, m3el_mtmt.NO_PICTURE}),
+         {m3el_mtmt.TWICE, NO_PICTURE}),
     ],
 )  # fmt: skip
 def test_what_is_irregular_is_kept_and_noted(
