@@ -31,6 +31,7 @@ CASES = ("right", "nil", "other")
 _FAR = 8.0
 _LEAST = 1e-6  # no probability is told apart from one nearer to 0 or 1
 _OF_LINK = ("log_odds", "log_margin", "entropy", "log_candidates", "single")
+_MATCHED = SOURCES[1 : SOURCES.index("retrieved")]  # what was retrieved matched in none of these ways
 _OF_FACE = ("similarity", "advantage", "nearest", "log_rank")
 
 
@@ -63,10 +64,10 @@ def text_evidence(
     rows = np.flatnonzero(inputs.asked)[row]
     place = _place(inputs.candidates.ids[rows], links, kb)
     source = inputs.candidates.source[rows, place]
-    matched = source[:, None] == np.arange(1, len(SOURCES))
+    matched = source[:, None] == np.arange(1, len(_MATCHED) + 1)
     prior = inputs.candidates.prior[rows, place][:, None]
     values = [_of_links(links), _of_coupling(links, columns), prior, matched, inputs.features[rows, place]]
-    names = [*_OF_LINK, *_coupling_names(columns), "prior", *SOURCES[1:], *(f"text_{n}" for n in inputs.feature_names)]
+    names = [*_OF_LINK, *_coupling_names(columns), "prior", *_MATCHED, *(f"text_{n}" for n in inputs.feature_names)]
     return _evidence(values, names, document, mention)
 
 

@@ -17,12 +17,13 @@ from mmel import schema
 from mmel.coupling_settings import CouplingConfig
 from mmel.errors import ConfigError, did_you_mean
 from mmel.files import atomic_write
+from mmel.retrieval_settings import DenseTrainConfig, RetrieverName
 from mmel.schema import Names, Section, UserPath, as_tuple, read_yaml
 from mmel.vision_settings import AdapterConfig, PatchConfig, PatchTrainConfig
 
 Scorer = Literal[
     "prior", "surface", "context", "local_attention", "coreference", "link_coherence", "text_coherence",
-    "word_overlap", "mulrel",
+    "word_overlap", "mulrel", "retrieval",
 ]  # fmt: skip
 
 
@@ -61,6 +62,18 @@ class CandidatesConfig(Section):
     )
     graph_k: int = Field(default=0, ge=0, description="added by document-graph expansion, beyond the prior's; 0: off")
     total: int | None = Field(default=None, ge=1, description="most candidates a mention keeps in all; none: no limit")
+    retrieval: Annotated[tuple[RetrieverName, ...], BeforeValidator(as_tuple)] = Field(
+        default=(),
+        description="search the whole knowledge base too, by: annotations (p(e|m) of training links and aliases), "
+        "names (overlap with titles and aliases), bm25 (words of the sentence), dense (bi-encoder)",
+    )
+    retrieved_k: int = Field(
+        default=100, ge=1, description="entities of each retriever, and candidates of a mention with those retrieved"
+    )
+    keep_retrieved: int | None = Field(
+        default=None, ge=0, description="further candidates kept by the retrievers' ensemble; none: all"
+    )
+    dense_train: DenseTrainConfig = Field(default=DenseTrainConfig(), description="heads of the retriever dense")
 
     @field_validator("keep_context")
     @classmethod

@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
-from mmel.config import Config
+from mmel.config import Config, Scorer
 from mmel.datasets.filmworld import generate
 from mmel.document import Alias, Candidate, Document, Entity, TextMention
 from mmel.encoders.cache import Encoding
 from mmel.kb.build import build
+from mmel.text.features import SCORERS
+
+# The scorers that need nothing else to be switched on; of these, those without parameters.
+ALL_SCORERS: tuple[Scorer, ...] = tuple(name for name in get_args(Scorer) if name not in ("retrieval",))
+PLAIN_SCORERS = tuple(name for name in SCORERS if name in ALL_SCORERS)
 
 _MARKED = re.compile(r"\[([^\]|]+)(?:\|([^\]]*))?\]")
 

@@ -11,7 +11,8 @@ from mmel.candidates.mentions import MentionTable
 from mmel.document import TextMention
 from mmel.kb import KnowledgeBase
 
-SOURCES = ("pad", "given", "exact", "folded", "fuzzy", "popularity")  # popularity: a list given without p(e|m)
+# popularity: a list given without p(e|m). retrieved: not by its name, see `mmel.candidates.retrieval`.
+SOURCES = ("pad", "given", "exact", "folded", "fuzzy", "popularity", "retrieved")
 # p(e|m) by rank where a source gives ranks only: geometric means of 50 real lists, 1 at the top, then 0.08 r^-0.63.
 RANK_SECOND, RANK_EXPONENT = 0.08, 0.63
 

@@ -71,6 +71,17 @@ class MentionTable:
             labelled=np.array([m.entity is not None for _, m in mentions], bool),
         )
 
+    def sentence_texts(self) -> dict[int, str]:
+        """The text of every sentence that holds a mention, by the index of `sentence`."""
+        out: dict[int, str] = {}
+        starts = [sentence_starts(document.text) for document in self.documents]
+        for i in range(len(self)):
+            d, s = int(self.doc[i]), int(self.sentence[i])
+            if s not in out:
+                text, at = self.documents[d].text, int(np.searchsorted(starts[d], self.start[i], side="right"))
+                out[s] = text[starts[d][at - 1] : starts[d][at] if at < len(starts[d]) else len(text)]
+        return out
+
 
 def _sentence_index(documents: Sequence[Document], doc: np.ndarray, start: np.ndarray) -> np.ndarray:
     out = np.zeros(len(doc), np.int64)

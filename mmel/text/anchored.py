@@ -27,6 +27,7 @@ SUMMARY: dict[str, tuple[str, ...]] = {
     "link_coherence": ("document_max",),
     "text_coherence": ("nearest_names",),
     "word_overlap": ("document_linked",),
+    "retrieval": ("ensemble",),
 }
 
 

@@ -6,7 +6,7 @@ for every corpus (logarithms, cosines, shares), zero at pads, and none tells whe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ import torch
 from mmel.candidates import Candidates, MentionTable
 from mmel.candidates.annotations import AnnotationCounts
 from mmel.candidates.graph import CandidateGraph
+from mmel.candidates.retrieval.ensemble import Gathered
+from mmel.errors import ConfigError
 from mmel.kb import KnowledgeBase
 from mmel.parallel import one_thread
 from mmel.text import surface
@@ -39,6 +41,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "word_overlap": ("document_linked", "sentence_linked"),
     "text_coherence": ("nearest_names", "all_names"),
+    "retrieval": ("ensemble", "log_reciprocal_rank"),  # behind one column of each retriever that is on
 }  # fmt: skip
 
 
@@ -51,6 +54,7 @@ class Prepared:
         unique: `[U]` their KB indices; `slot` `[M, k]` indexes them (0 at pads).
         leave_out: the documents are those `annotations` was counted on.
         neighbours: `[U]` KB index of each one's main neighbour.
+        gathered: what the retrievers that are on, by name `retrievers`, say of all candidates; None where none is.
     """
 
     table: MentionTable
@@ -67,6 +71,8 @@ class Prepared:
     annotations: AnnotationCounts | None
     leave_out: bool
     neighbours: np.ndarray
+    gathered: Gathered | None = None
+    retrievers: tuple[str, ...] = ()
 
 
 def prior(data: Prepared) -> np.ndarray:
@@ -218,6 +224,18 @@ def shared_words(data: Prepared) -> np.ndarray:
     return word_overlap(data.table, data.candidates.ids, neighbours, data.kb)
 
 
+def retrieval(data: Prepared) -> np.ndarray:
+    """Scores of the retrievers, of their ensemble, and the logarithm of one over the rank by it."""
+    if data.gathered is None:
+        raise ConfigError(
+            "scorer 'retrieval' has nothing to tell: candidates.retrieval is empty. Remedy: "
+            "candidates.retrieval=[annotations,names], or leave the scorer out of model.scorers"
+        )
+    scores, ensemble, rank = data.gathered.at(data.candidates.ids)
+    columns = [*np.moveaxis(scores, -1, 0), ensemble, -np.log1p(rank)]
+    return _stack(columns, data.candidates.mask)
+
+
 SCORERS: dict[str, Callable[[Prepared], np.ndarray]] = {
     "prior": prior,
     "surface": surface_strings,
@@ -226,6 +244,7 @@ SCORERS: dict[str, Callable[[Prepared], np.ndarray]] = {
     "link_coherence": link_coherence,
     "text_coherence": text_coherence,
     "word_overlap": shared_words,
+    "retrieval": retrieval,
 }
 
 
@@ -233,13 +252,14 @@ def compute(data: Prepared, scorers: tuple[str, ...]) -> tuple[np.ndarray, list[
     """`[M, k, F]` of the scorers switched on, in the order of SCORERS, and the F column names `scorer.column`."""
     used = [name for name in SCORERS if name in scorers]
     parts = [SCORERS[name](data) for name in used]
-    names = column_names(scorers)
+    names = column_names(scorers, data.retrievers)
     return (np.concatenate(parts, -1) if parts else np.zeros((*data.candidates.ids.shape, 0), np.float32)), names
 
 
-def column_names(scorers: tuple[str, ...]) -> list[str]:
-    """`scorer.column` of every column that `compute` gives for these scorers."""
-    return [f"{name}.{column}" for name in SCORERS if name in scorers for column in COLUMNS[name]]
+def column_names(scorers: Sequence[str], retrievers: Sequence[str] = ()) -> list[str]:
+    """`scorer.column` of every column that `compute` gives for these scorers, with these retrievers on."""
+    own = COLUMNS | {"retrieval": (*retrievers, *COLUMNS["retrieval"])}
+    return [f"{name}.{column}" for name in SCORERS if name in scorers for column in own[name]]
 
 
 def _stack(columns: list[np.ndarray], mask: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 
 from mmel.candidates.annotations import AnnotationCounts
 from mmel.candidates.ranked import ranked_links
+from mmel.candidates.retrieval import Retrieval
 from mmel.config import Config
 from mmel.document import Link
 from mmel.encoders.entities import entity_vectors
@@ -50,6 +51,8 @@ class TextLinker:
             annotations = AnnotationCounts.from_state([(n, e, c) for n, e, c in rows], kb)
         trained_on = state.get("entities")
         preparer = make_preparer(config, kb, annotations, trained_on=trained_on, keep_documents=keep_documents)
+        if preparer.retrieval is not None:
+            preparer.retrieval.load(run.retrieval_file, run.retrieval_heads_file)
         if state["encoder"] != preparer.encoder.encoder.id:
             raise InputError(
                 f"the model was trained on vectors of '{state['encoder']}', this encoder is "
@@ -64,7 +67,7 @@ class TextLinker:
                 file=run.model_file,
                 remedy=f"name the same vectors in {run.config_file}, with 'trained' the same base, or train again",
             )
-        if state["columns"] != column_names(config.model.scorers):
+        if state["columns"] != column_names(config.model.scorers, config.candidates.retrieval):
             raise InputError(
                 "the model was trained on other score columns than this version computes",
                 file=run.model_file,
@@ -122,7 +125,7 @@ def make_preparer(
         folder=config.encoder.cache, say=say, on_batch=on_batch, trained_on=trained_on,
     )  # fmt: skip
     rule = config.candidates
-    return TextPreparer(
+    preparer = TextPreparer(
         kb,
         cached,
         config.model.scorers,
@@ -133,3 +136,6 @@ def make_preparer(
         on_batch,
         entities,
     )
+    if rule.retrieval:
+        preparer.retrieval = Retrieval(rule.retrieval, rule.retrieved_k, kb, annotations, cached, preparer.sentences)
+    return preparer

@@ -14,6 +14,8 @@ from mmel.candidates.coreference import share_full_names
 from mmel.candidates.generate import SOURCES
 from mmel.candidates.graph import CandidateGraph
 from mmel.candidates.names import with_context_names
+from mmel.candidates.retrieval import Gathered, Retrieval
+from mmel.candidates.retrieval.make import retrievable
 from mmel.document import Document
 from mmel.encoders.entities import EntityVectors, SentenceVectors
 from mmel.encoders.text import CachedTextEncoder
@@ -38,6 +40,7 @@ class Selection:
     fuzzy: bool = True
     context_names: bool = False
     full_names: bool = False
+    keep_retrieved: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,9 @@ class TextPreparer:
         entities: what gives the model its entity vectors; None: `encoder`, over the text of each entity.
         annotations: counts of training annotations, the second prior dictionary; None for one dictionary.
         window, context_words: see `encode_context`.
+
+    Attributes:
+        retrieval: what searches the whole base besides; None where nothing does.
     """
 
     def __init__(
@@ -99,6 +105,7 @@ class TextPreparer:
         self.sentences = SentenceVectors(encoder, entity_texts, on_batch)
         self.titles = SentenceVectors(encoder, entity_titles, on_batch)
         self.entities: EntityVectors = entities or self.sentences
+        self.retrieval: Retrieval | None = None
 
     def __call__(self, documents: Sequence[Document], leave_out: bool = False) -> TextInputs:
         """Prepare a batch of documents.
@@ -115,8 +122,12 @@ class TextPreparer:
         if self.selection.full_names:
             listed = share_full_names(table, listed, self.kb)
         recall = {f"prior {self.selection.prior_k or 'all'}": listed.recall(table.gold)}
+        gathered = None
+        if self.retrieval is not None:
+            listed, gathered = self.retrieval.extend(table, listed, leave_out)
+            recall[f"+ retrieved to {self.retrieval.k}"] = listed.recall(table.gold)
         context = encode_context(table, self.encoder, self.window, self.context_words, self.on_batch)
-        candidates, linked, recall_steps = self._select(table, listed, context)
+        candidates, linked, recall_steps = self._select(table, listed, context, gathered)
         unique, slot = np.unique(candidates.ids, return_inverse=True)
         if len(unique) and unique[0] < 0:  # pads share slot 0 with a real entity; the mask keeps them apart
             unique, slot = unique[1:], np.maximum(slot - 1, 0)
@@ -138,6 +149,8 @@ class TextPreparer:
             annotations=self.annotations,
             leave_out=leave_out,
             neighbours=main_neighbour(unique, self.kb),
+            gathered=gathered,
+            retrievers=self.retrieval.names if self.retrieval else (),
         )
         features, names = compute(data, self.scorers)
         # The text columns are cosines with the context, which only the sentence encoder shares a space with.
@@ -173,7 +186,7 @@ class TextPreparer:
         return replace(listed, prior=averaged).take(order)
 
     def _select(
-        self, table: MentionTable, listed: Candidates, context: MentionContext
+        self, table: MentionTable, listed: Candidates, context: MentionContext, gathered: Gathered | None
     ) -> tuple[Candidates, list[np.ndarray], dict[str, float]]:
         """The candidates kept, best prior first; their cosines with linked entities `[M, K]`; recall by step."""
         rule, mask = self.selection, listed.mask
@@ -187,6 +200,10 @@ class TextPreparer:
         for column in (similarity, *linked):
             keep = _extend(keep, column, mask, rule.keep_context, total)
         recall[f"+ {rule.keep_context} by context"] = _recall(listed, table.gold, keep)
+        if gathered is not None:
+            keep = self._keep_retrieved(table, listed, gathered, keep, total)
+            most = "all" if rule.keep_retrieved is None else rule.keep_retrieved
+            recall[f"+ {most} by retrieval"] = _recall(listed, table.gold, keep)
         if rule.graph_k:
             graph = CandidateGraph.of(table, listed, self.kb)
             vote = mask * np.log(np.maximum(len(self.kb), 2) / np.maximum(mask.sum(1, keepdims=True), 1))
@@ -199,6 +216,15 @@ class TextPreparer:
         kept = _cut(listed, keep).take(order)
         columns = [np.take_along_axis(column, order, 1) for column in linked] or self._linked(kept, context)
         return kept, columns, recall
+
+    def _keep_retrieved(
+        self, table: MentionTable, listed: Candidates, gathered: Gathered, keep: np.ndarray, total: int
+    ) -> np.ndarray:
+        """`keep` and the further candidates that the retrievers' ensemble puts first, `[M, k]`."""
+        score = gathered.at(listed.ids)[1]
+        allowed = listed.mask & (score > 0) & retrievable(table)[:, None]
+        most = self.selection.keep_retrieved
+        return _extend(keep, score, allowed, score.shape[1] if most is None else most, total)
 
     def _similarity(self, listed: Candidates, context: MentionContext) -> np.ndarray:
         """`[M, k]` mean cosine of window and sentence with each candidate's text."""

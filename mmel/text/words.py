@@ -17,7 +17,6 @@ from scipy.sparse import csr_matrix
 from mmel.candidates.mentions import MentionTable
 from mmel.kb import KnowledgeBase
 from mmel.kb.names import fold
-from mmel.sentences import sentence_starts
 from mmel.text.entity_text import entity_texts
 
 _WORD = re.compile(r"[^\W_]+")
@@ -37,7 +36,7 @@ def word_overlap(table: MentionTable, ids: np.ndarray, neighbours: np.ndarray, k
     unique = np.unique(neighbours[mention, column])
     entity_words = [_count(text) for text in entity_texts(unique, kb, LINKED)]
     document_words = [_count(document.text) for document in table.documents]
-    sentence_words = {s: _count(text) for s, text in _sentences(table).items()}
+    sentence_words = {s: _count(text) for s, text in table.sentence_texts().items()}
     everything = [*entity_words, *document_words, *sentence_words.values()]
     bags = _bags(everything, kb)
     # Rows of the bags: entities, documents, sentences.
@@ -48,18 +47,6 @@ def word_overlap(table: MentionTable, ids: np.ndarray, neighbours: np.ndarray, k
         pairs, own = np.unique(np.stack([entity, place]), axis=1, return_inverse=True)
         cosines = np.asarray(bags[pairs[0]].multiply(bags[pairs[1]]).sum(1))[:, 0]
         out[mention, column, level] = cosines[own.ravel()]
-    return out
-
-
-def _sentences(table: MentionTable) -> dict[int, str]:
-    """The text of every sentence that holds a mention."""
-    out: dict[int, str] = {}
-    starts = [sentence_starts(document.text) for document in table.documents]
-    for i in range(len(table)):
-        d, s = int(table.doc[i]), int(table.sentence[i])
-        if s not in out:
-            text, at = table.documents[d].text, int(np.searchsorted(starts[d], table.start[i], side="right"))
-            out[s] = text[starts[d][at - 1] : starts[d][at] if at < len(starts[d]) else len(text)]
     return out
 
 

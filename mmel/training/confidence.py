@@ -164,6 +164,8 @@ def _text_on(text: TextLinker, kb: KnowledgeBase) -> TextLinker:
         kb, old.encoder, old.scorers, old.selection, annotations, old.window, old.context_words, None, entities
     )
     preparer.sentences = SentenceVectors(old.encoder, texts)
+    if old.retrieval is not None:
+        preparer.retrieval = old.retrieval.on(kb, annotations, preparer.sentences)
     return TextLinker(text.config, preparer, text.model, text.device)
 
 

@@ -54,6 +54,8 @@ class RunFolder:
         self.config_file = self.path / "config.yaml"
         self.kb_file = self.path / "kb.json"
         self.annotations_file = self.path / "annotations.json"
+        self.retrieval_file = self.path / "retrieval.json"
+        self.retrieval_heads_file = self.path / "retrieval.safetensors"
         self.model_file = self.path / "model.safetensors"
         self.checkpoint_file = self.path / "checkpoint.safetensors"
         self.steps_file = self.path / "metrics.jsonl"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mmel.candidates import MentionTable
 from mmel.candidates.annotations import AnnotationCounts
+from mmel.candidates.retrieval import Retrieval
 from mmel.config import Config
 from mmel.datasets import open_dataset
 from mmel.datasets.base import Dataset
@@ -128,9 +129,9 @@ def _taken_text(config: Config, kb: KnowledgeBase, run: RunFolder) -> TextLinker
     """The textual side of a finished run, copied into this one."""
     assert config.coupling.text_run is not None
     source = RunFolder(config.coupling.text_run)
-    for file, own in ((source.model_file, run.model_file), (source.annotations_file, run.annotations_file)):
-        if file.is_file():
-            shutil.copyfile(file, own)
+    for name in ("model_file", "annotations_file", "retrieval_file", "retrieval_heads_file"):
+        if getattr(source, name).is_file():
+            shutil.copyfile(getattr(source, name), getattr(run, name))
     return TextLinker.from_run(run, config, kb)
 
 
@@ -158,7 +159,10 @@ def _train_text(
 ) -> tuple[TextLinker, dict[str, TextInputs], TrainState]:
     device = pick_device(config.device)
     preparer, annotations = _preparer(config, kb, list(train.values()), say)
-    prepared = {split: preparer(documents, leave_out=annotations is not None) for split, documents in train.items()}
+    if preparer.retrieval is not None:
+        _fit_retrieval(config, preparer.retrieval, train, dev, say)
+    learned = annotations is not None or preparer.retrieval is not None
+    prepared = {split: preparer(documents, leave_out=learned) for split, documents in train.items()}
     inputs = {split: preparer(documents) for split, documents in dev.items()}
     clock.lap("prepare")
     for split, part in [*prepared.items(), *inputs.items()]:
@@ -167,10 +171,28 @@ def _train_text(
     clock.lap("train")
     if annotations is not None:
         write_json(run.annotations_file, annotations.state(kb))
+    if preparer.retrieval is not None:
+        preparer.retrieval.save(run.retrieval_file, run.retrieval_heads_file)
     columns = next(iter(prepared.values())).feature_names
     made_with = {"encoder": preparer.encoder.encoder.id, "entities": preparer.entities.id}
     save_tensors(run.model_file, dict(model.state_dict()), {"columns": columns, **made_with})
     return TextLinker(config, preparer, model, device), inputs, state
+
+
+def _fit_retrieval(
+    config: Config,
+    retrieval: Retrieval,
+    train: Mapping[str, Sequence[Document]],
+    dev: Mapping[str, Sequence[Document]],
+    say: Say,
+) -> None:
+    """Train the bi-encoder's heads on the training documents, and tune the ensemble's weights on validation."""
+    known = [document for documents in train.values() for document in documents]
+    retrieval.train(MentionTable.of(known, retrieval.kb), config.candidates.dense_train, config.seed)
+    retrieval.tune([MentionTable.of(documents, retrieval.kb) for documents in dev.values()], list(dev))
+    weights = zip(retrieval.names, retrieval.ensemble.weights, strict=True)
+    recall = ", ".join(f"R@{k} {100 * value:.2f} %" for k, value in retrieval.tuned["recall_at"].items())
+    say(f"retrieval: {' '.join(f'{name} {weight:.1f}' for name, weight in weights)} on {' '.join(dev)}: {recall}")
 
 
 def _read(dataset: Dataset, split: str, config: Config, skips: SkipReport) -> list[Document]:

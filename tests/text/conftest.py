@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
-from mmel.config import Scorer
 from mmel.document import Document
 from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
 from mmel.formats.jsonl import read_documents
 from mmel.kb import KnowledgeBase
 from mmel.text.prepare import Selection, TextInputs, TextPreparer
-
-ALL_SCORERS: tuple[Scorer, ...] = get_args(Scorer)
+from tests.tiny import ALL_SCORERS
 
 
 @pytest.fixture(scope="session")

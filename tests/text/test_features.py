@@ -16,9 +16,9 @@ from mmel.encoders.text import CachedTextEncoder
 from mmel.formats.jsonl import read_entities
 from mmel.kb import KnowledgeBase
 from mmel.kb.build import build
-from mmel.text.features import COLUMNS, SCORERS
+from mmel.text.features import COLUMNS
 from mmel.text.prepare import Selection, TextInputs, TextPreparer
-from tests.tiny import OneHotEncoder, document
+from tests.tiny import PLAIN_SCORERS, OneHotEncoder, document
 
 ALL = Selection(prior_k=None, keep_prior=None, keep_context=0)
 Prepare = Callable[..., TextInputs]
@@ -29,7 +29,7 @@ def prepare(tiny_kb: KnowledgeBase, tmp_path: Path) -> Prepare:
     """Prepares documents of the tiny base with every candidate."""
     encoder = CachedTextEncoder(OneHotEncoder("Mira Dole Otto Renn guide harbour"), tmp_path / "encodings")
 
-    def run(*documents: Document, scorers: tuple[str, ...] = tuple(SCORERS), **settings: object) -> TextInputs:
+    def run(*documents: Document, scorers: tuple[str, ...] = PLAIN_SCORERS, **settings: object) -> TextInputs:
         leave_out = bool(settings.pop("leave_out", False))
         return TextPreparer(tiny_kb, encoder, scorers, ALL, **settings)(documents, leave_out)  # type: ignore[arg-type]
 
@@ -46,15 +46,15 @@ def column(inputs: TextInputs, name: str, mention: int, kb: KnowledgeBase) -> di
 def test_columns_are_named_in_a_fixed_order_and_stand_alone(prepare: Prepare) -> None:
     one = document("[Mira] met [Otto] at [Salt Road].")
     whole = prepare(one)
-    assert whole.feature_names == [f"{name}.{c}" for name in SCORERS for c in COLUMNS[name]]
+    assert whole.feature_names == [f"{name}.{c}" for name in PLAIN_SCORERS for c in COLUMNS[name]]
     assert whole.features.dtype == np.float32 and whole.features.shape[2] == len(whole.feature_names)
-    for name in SCORERS:
+    for name in PLAIN_SCORERS:
         part = prepare(one, scorers=(name, "mulrel"))
         assert part.feature_names == [f"{name}.{c}" for c in COLUMNS[name]]
         columns = [whole.feature_names.index(c) for c in part.feature_names]
         np.testing.assert_array_equal(part.features, whole.features[..., columns])
     assert prepare(one, scorers=("mulrel",)).features.shape == (3, 2, 0)
-    reordered = prepare(one, scorers=tuple(reversed(SCORERS)))
+    reordered = prepare(one, scorers=tuple(reversed(PLAIN_SCORERS)))
     assert reordered.feature_names == whole.feature_names
 
 
@@ -74,7 +74,7 @@ def test_descriptions_are_seen_by_cosines_only(
     for name, keep in (("all", lambda e: True), ("none", lambda e: False), ("gold", lambda e: e.id in gold)):
         build([e if keep(e) else replace(e, description="") for e in entities], tmp_path / name)
         with KnowledgeBase.open(tmp_path / name) as kb:
-            prepared[name] = TextPreparer(kb, encoder, tuple(SCORERS), ALL)(film_documents)
+            prepared[name] = TextPreparer(kb, encoder, PLAIN_SCORERS, ALL)(film_documents)
     cosines = {f"{scorer}.{c}" for scorer in ("context", "text_coherence", "word_overlap") for c in COLUMNS[scorer]}
     others = [i for i, name in enumerate(prepared["all"].feature_names) if name not in cosines]
     assert len(cosines) + len(others) == len(prepared["all"].feature_names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,17 +21,17 @@ from mmel.text.losses import cross_entropy_loss
 from mmel.text.masking import MASKED_SCORE
 from mmel.text.model import TextModel, _linked, _named, standardisation, with_rivals
 from mmel.text.prepare import TextInputs, TextPreparer
+from tests.tiny import ALL_SCORERS
 
 CPU = torch.device("cpu")
-ALL: tuple[Scorer, ...] = get_args(Scorer)
-SMALL = ModelConfig(dim=12, match_dim=8, hidden=16, context_words=10, attention_words=4, scorers=ALL)
+SMALL = ModelConfig(dim=12, match_dim=8, hidden=16, context_words=10, attention_words=4, scorers=ALL_SCORERS)
 KINDS = {
     "lbp": SMALL,
     "rel-norm": SMALL.model_copy(update={"normalisation": "rel-norm"}),
     "mean-field": SMALL.model_copy(update={"inference": "mean-field"}),
     "local": SMALL.model_copy(update={"inference": "mean-field", "passes": 0}),
     "anchored": SMALL.model_copy(
-        update={"combine": "anchored", "scorers": ("prior", *(s for s in ALL if s in SUMMARY))}
+        update={"combine": "anchored", "scorers": ("prior", *(s for s in ALL_SCORERS if s in SUMMARY))}
     ),
 }
 
@@ -210,7 +210,7 @@ def test_gradients_reach_every_parameter(film_inputs: TextInputs, kind: str) -> 
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
-@pytest.mark.parametrize("scorer", ALL)
+@pytest.mark.parametrize("scorer", ALL_SCORERS)
 @pytest.mark.parametrize("kind", ["lbp", "rel-norm", "mean-field", "local"])
 def test_every_scorer_runs_alone(
     film_preparer: TextPreparer, film_documents: list[Document], kind: str, scorer: Scorer

@@ -17,9 +17,8 @@ from mmel.encoders.text import CachedTextEncoder
 from mmel.formats.jsonl import read_entities
 from mmel.kb import KnowledgeBase
 from mmel.text.entity_text import entity_text, entity_texts, main_neighbour
-from mmel.text.features import SCORERS
 from mmel.text.prepare import Selection, TextInputs, TextPreparer
-from tests.tiny import ENTITIES, OneHotEncoder, document
+from tests.tiny import ENTITIES, PLAIN_SCORERS, OneHotEncoder, document
 
 
 @pytest.fixture
@@ -157,7 +156,7 @@ def test_the_order_of_a_list_without_ranks_changes_nothing(
         return documents
 
     rule = Selection(prior_k=6, keep_prior=2, keep_context=2, graph_k=1)
-    preparer = TextPreparer(film_kb, encoder, tuple(SCORERS), rule)
+    preparer = TextPreparer(film_kb, encoder, PLAIN_SCORERS, rule)
     first = preparer(listed(False))
     for _ in range(3):
         assert_same(preparer(listed(True)), first)
@@ -181,7 +180,7 @@ def test_little_to_link(tiny_kb: KnowledgeBase, tmp_path: Path, documents: list[
     encoder = CachedTextEncoder(OneHotEncoder("Mira knows"), tmp_path)
     counts = AnnotationCounts.of(MentionTable.of(documents, tiny_kb), len(tiny_kb))
     for rule in (Selection(), Selection(graph_k=2), Selection(context_names=True)):
-        inputs = TextPreparer(tiny_kb, encoder, tuple(SCORERS), rule, counts)(documents, leave_out=True)
+        inputs = TextPreparer(tiny_kb, encoder, PLAIN_SCORERS, rule, counts)(documents, leave_out=True)
         mentions = sum(len(d.text_mentions) for d in documents)
         assert inputs.asked.sum() == mentions
         assert inputs.features.shape[:2] == inputs.candidates.ids.shape == inputs.slot.shape

@@ -17,8 +17,8 @@ from mmel.document import Document
 from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
 from mmel.kb import KnowledgeBase
 from mmel.kb.build import build
-from mmel.text.features import SCORERS
 from mmel.text.prepare import Selection, TextPreparer
+from tests.tiny import PLAIN_SCORERS
 
 pytestmark = pytest.mark.data
 DOCUMENTS = 20
@@ -69,7 +69,7 @@ def test_shuffled_candidate_files_give_the_same_features(
     root = shuffled_root(data_root, tmp_path, DOCUMENTS)
     other = list(islice(open_dataset("aida", root).documents("testa"), DOCUMENTS))
     encoder = CachedTextEncoder(TransformerEncoder(str(tiny_encoder), "float32", max_tokens=32), tmp_path / "encodings")
-    preparer = TextPreparer(kb, encoder, tuple(SCORERS), Selection(prior_k=12, keep_prior=4, keep_context=2, graph_k=2))
+    preparer = TextPreparer(kb, encoder, PLAIN_SCORERS, Selection(prior_k=12, keep_prior=4, keep_context=2, graph_k=2))
     # Read without any sorting, as a reader of other files might.
     dice = random.Random(6)
     unsorted = []
