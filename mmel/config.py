@@ -23,7 +23,7 @@ from mmel.vision_settings import AdapterConfig, PatchConfig, PatchTrainConfig
 
 Scorer = Literal[
     "prior", "surface", "context", "local_attention", "coreference", "link_coherence", "text_coherence",
-    "word_overlap", "mulrel", "retrieval",
+    "word_overlap", "facts", "mulrel", "retrieval",
 ]  # fmt: skip
 
 

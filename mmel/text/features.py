@@ -19,7 +19,7 @@ from mmel.candidates.retrieval.ensemble import Gathered
 from mmel.errors import ConfigError
 from mmel.kb import KnowledgeBase
 from mmel.parallel import one_thread
-from mmel.text import surface
+from mmel.text import facts, surface
 from mmel.text.context import MentionContext
 from mmel.text.words import word_overlap
 
@@ -42,6 +42,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "word_overlap": ("document_linked", "sentence_linked"),
     "text_coherence": ("nearest_names", "all_names"),
     "retrieval": ("ensemble", "log_reciprocal_rank"),  # behind one column of each retriever that is on
+    "facts": facts.NAMES,
 }  # fmt: skip
 
 
@@ -236,6 +237,13 @@ def retrieval(data: Prepared) -> np.ndarray:
     return _stack(columns, data.candidates.mask)
 
 
+def plain_facts(data: Prepared) -> np.ndarray:
+    """Words and years that the sentence shares with title and description (see `mmel.text.facts`)."""
+    texts = data.table.sentence_texts()
+    sentences = [texts[s] for s in data.table.sentence.tolist()]
+    return facts.facts(data.table, data.candidates.ids, data.kb, sentences)
+
+
 SCORERS: dict[str, Callable[[Prepared], np.ndarray]] = {
     "prior": prior,
     "surface": surface_strings,
@@ -245,6 +253,7 @@ SCORERS: dict[str, Callable[[Prepared], np.ndarray]] = {
     "text_coherence": text_coherence,
     "word_overlap": shared_words,
     "retrieval": retrieval,
+    "facts": plain_facts,
 }
 
 

@@ -61,13 +61,19 @@ def _mention(surface: str) -> _Name:
 def _title(text: str) -> _Title:
     folded = fold(text)
     full = _words(folded)
-    match = _QUALIFIER.search(text)
-    if not match or match.start() == 0:
-        return _Title(full, full, folded, text, (), bool(match and match.group(1)))
-    bare = text[: match.start()]
+    bare, said = bare_title(text)
+    if bare == text:
+        return _Title(full, full, folded, text, (), text.startswith("(") and text.endswith(")"))
     folded = fold(bare)
-    qualifier = tuple(_WORD.findall(fold(match.group(1) or match.group(2) or "")))
-    return _Title(full, _words(folded), folded, bare, qualifier, bool(match.group(1)))
+    return _Title(full, _words(folded), folded, bare, tuple(_WORD.findall(fold(said))), text.rstrip().endswith(")"))
+
+
+def bare_title(title: str) -> tuple[str, str]:
+    """`("Paris", "Texas")` of "Paris, Texas", and of "Paris (Texas)"; the whole and "" where there is no qualifier."""
+    match = _QUALIFIER.search(title)
+    if not match or match.start() == 0:
+        return title, ""
+    return title[: match.start()], match.group(1) or match.group(2) or ""
 
 
 def _words(folded: str) -> str:
