@@ -59,9 +59,11 @@ def _list(arguments: argparse.Namespace) -> int:
         return 0
     for card in cards:
         print(f"{card.name:<10} {card.title}")
-        for split, counts in card.splits.items():
-            known = {"documents": counts.documents, "mentions": counts.mentions, "pictures": counts.visual}
-            print(f"           {split:<12} " + ", ".join(f"{n:,} {what}" for what, n in known.items() if n))
+        for form, splits in (card.forms or {"": card.splits}).items():
+            for split, counts in splits.items():
+                known = {"documents": counts.documents, "mentions": counts.mentions, "pictures": counts.visual}
+                name = f"{form} {split}".strip()
+                print(f"           {name:<12} " + ", ".join(f"{n:,} {what}" for what, n in known.items() if n))
         print(f"           get it: {card.get.strip()}")
     return 0
 

@@ -24,8 +24,8 @@ _FORMS = {
 @register
 class WikiDiverse(Dataset):
     """Captions in one of several forms, which the names of the files tell: KGMEL's, the authors' with or without
-    candidates, or one of `mmel.datasets.layouts`. Entities are those of `kb.jsonl`, else of the layout or of the
-    authors' table of descriptions, else those that are named.
+    candidates, or one of `mmel.datasets.layouts`. Entities are those of `kb.jsonl`, else of the layout, which may be
+    there for its entities alone, or of the authors' table of descriptions, else those that are named.
 
     Ids are Wikidata's in KGMEL's form and MIMIC's, English Wikipedia's titles in the authors'.
     """
@@ -35,10 +35,13 @@ class WikiDiverse(Dataset):
     def __init__(self, root: str | Path | None = None) -> None:
         super().__init__(root)
         self._layout = find_layout(self.root, "WIKIDiverse")
-        there = {form: files for form in _FORMS if (files := self._there(form))}
-        if self._layout is not None:
-            # Its files for the splits may be named as the authors' are.
-            there = {self._layout.form: dict(self._layout.files)} if self._layout.files else {}
+        # Files of a layout may be named as the authors' are, and MIMIC's as KGMEL's.
+        own = [] if self._layout is None else self._layout.files.items()
+        claimed = {split: path for split, path in own if path not in self._there("KGMEL").values()}
+        forms = {form: self._there(form) for form in _FORMS}
+        there = {form: files for form, files in forms.items() if files and not {*files.values()} & {*claimed.values()}}
+        if self._layout is not None and claimed:
+            there[self._layout.form] = claimed
         if not there:
             raise self._missing(self.root / "WikiDiverse.train.json")
         if len(there) > 1:
@@ -61,12 +64,12 @@ class WikiDiverse(Dataset):
 
     @property
     def candidate_protocol(self) -> str:
-        if self._layout is not None:
+        if self._layout is not None and self.form == self._layout.form:
             return self._layout.candidate_protocol
         return "listed" if self.form == "10 candidates" else "kb"
 
     def _read(self, split: str, skips: SkipReport | None) -> Iterator[Document]:
-        if self._layout is not None:
+        if self._layout is not None and self.form == self._layout.form:
             return self._layout.documents(split, skips)
         path = self._files[split]
         if self.form == "KGMEL":
@@ -77,7 +80,8 @@ class WikiDiverse(Dataset):
     def entities(self, skips: SkipReport | None = None) -> Iterator[Entity]:
         if (self.root / "kb.jsonl").is_file():
             return jsonl.read_entities(self.root / "kb.jsonl", skips=skips)
-        if self._layout is not None:
+        # The authors' forms have titles for ids, a layout has Wikidata's.
+        if self._layout is not None and self.form in (self._layout.form, "KGMEL"):
             return self._layout.entities(skips)
         files = self._files.values()
         if self.form == "KGMEL":

@@ -92,6 +92,21 @@ class TestWikiDiverse(DatasetCase):
         (root / "kb.jsonl").write_text('{"id": "Q7", "title": "Mira"}\n')
         assert [entity.id for entity in open_dataset(self.name, root).entities()] == ["Q7"]
 
+    def test_the_entities_of_mimic_go_before_those_that_are_named(self, root: Path) -> None:
+        entities = [{"id": 0, "qid": "Q1", "entity_name": "Renn", "attr": "A town.", "image_list": []}]
+        (root / "kb_entity.json").write_text(json.dumps(entities))
+        dataset = open_dataset(self.name, root)
+        assert (dataset.form, dataset.splits) == ("KGMEL", ("train", "val"))
+        (renn,) = dataset.entities()
+        assert (renn.id, renn.description) == ("Q1", "A town.")
+        assert [document.id for document in dataset.documents("train")] == ["3", "4", "5"]
+
+    def test_captions_of_mimic_beside_are_refused(self, root: Path) -> None:
+        (root / "kb_entity.json").write_text("[]")
+        (root / "WIKIDiverse_train.json").write_text("[]")
+        with pytest.raises(InputError, match="several forms: KGMEL .* and MIMIC .*Remedy: "):
+            open_dataset(self.name, root)
+
     @pytest.mark.parametrize("spelling", ["nil", "NIL", "Nil", ""])
     def test_nil_in_four_spellings(self, spelling: str, root: Path) -> None:
         write_captions(root / "WikiDiverse.train.json", caption(1, "Ines", ("Ines", "", spelling)))
