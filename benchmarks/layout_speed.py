@@ -45,7 +45,8 @@ def _instance(generator: random.Random) -> dict[str, Any]:
     gold = generator.randrange(200_000) if place is None else numbers[place]
     folder = f"{name_of(gold)}-Q{gold}"
     words = generator.choices(_WORDS, k=generator.randint(40, 500))
-    words.insert(generator.randrange(40), name_of(gold))
+    # A plot often does not name its film, and people write dashes and accents.
+    words.insert(generator.randrange(40), name_of(gold) if generator.random() < 0.7 else "–")
     return _described(gold, folder) | {
         "sentence": " ".join(words) + ".\n",
         "candidates": [_described(number, folder) for number in numbers],

@@ -133,6 +133,9 @@ def _as_written(sentence: str, surface: str) -> Iterator[Span]:
 
 def _otherwise(sentence: str, surface: str) -> Iterator[Span]:
     """Places that differ in case, accents, quotes or white space only."""
+    # Most sentences without the surface as written do not have it otherwise either, and some are long.
+    if _flat(surface) not in _flat(sentence):
+        return
     folded, origin = _folded(sentence)
     wanted = _folded(surface)[0]
     for start, end in _as_written(folded, wanted) if wanted else ():
@@ -145,11 +148,13 @@ def _otherwise(sentence: str, surface: str) -> Iterator[Span]:
 
 def _with_others(sentence: str, surface: str) -> Iterator[Span]:
     """The shortest window of words from the surface's first to its last; none of too many words more."""
-    words = [(fold(match[0]), *match.span()) for match in _WORD.finditer(sentence)]
     wanted = [fold(match[0]) for match in _WORD.finditer(surface)]
+    if not wanted or not _may_have((wanted[0], wanted[-1]), sentence):
+        return
+    words = [(fold(match[0]), *match.span()) for match in _WORD.finditer(sentence)]
     found: list[tuple[int, Span]] = []
     begin: int | None = None
-    for place, (word, start, end) in enumerate(words if wanted else ()):
+    for place, (word, start, end) in enumerate(words):
         if word == wanted[0] and len(wanted) == 1:
             found.append((0, (start, end)))
         elif word == wanted[-1] and begin is not None and place - begin < len(wanted) + MOST_EXTRA_WORDS:
@@ -158,6 +163,13 @@ def _with_others(sentence: str, surface: str) -> Iterator[Span]:
         if word == wanted[0]:
             begin = place
     yield from (span for _, span in sorted(found))
+
+
+def _may_have(folded: Sequence[str], sentence: str) -> bool:
+    """False where a sentence lacks one of some folded words: told without folding the words that are plain."""
+    plain = sentence.lower()
+    others = () if sentence.isascii() else {fold(word) for word in _WORD.findall(sentence) if not word.isascii()}
+    return all(word in plain or word in others for word in folded)
 
 
 def _at_words(search: Callable[[str, str], Iterator[Span]]) -> Callable[[str, str], Iterator[Span]]:
@@ -192,11 +204,27 @@ def _folded(text: str) -> tuple[str, list[int]]:
     return "".join(pieces), origin
 
 
+@lru_cache(maxsize=8)
+def _flat(text: str) -> str:
+    """The text of `_folded`, but for white space around a lone combining mark; whatever is part of one is of both."""
+    return _SPACES.sub(" ", text.translate(_FOLDS))
+
+
+class _Folds(dict[int, str]):
+    """A table for `str.translate` that folds each character; it learns one when it meets it."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = _fold_character(chr(code))
+        return self[code]
+
+
 @lru_cache(maxsize=4096)
 def _fold_character(character: str) -> str:
     return " " if character.isspace() else fold(character)
 
 
+_FOLDS = _Folds()
+_SPACES = re.compile(" {2,}")
 _WORD = re.compile(r"\w+")
 _SEARCHES: tuple[tuple[str, Callable[[str, str], Iterator[Span]]], ...] = (
     ("", _at_words(_as_written)),
