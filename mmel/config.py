@@ -19,7 +19,7 @@ from mmel.errors import ConfigError, did_you_mean
 from mmel.files import atomic_write
 from mmel.retrieval_settings import DenseTrainConfig, RetrieverName
 from mmel.schema import Names, Section, UserPath, as_tuple, read_yaml
-from mmel.vision_settings import AdapterConfig, PatchConfig, PatchTrainConfig
+from mmel.vision_settings import AdapterConfig, ClipTrainConfig, MentionText, PatchConfig, PatchTrainConfig
 
 Scorer = Literal[
     "prior", "surface", "context", "local_attention", "coreference", "link_coherence", "text_coherence",
@@ -182,6 +182,15 @@ class VisionConfig(Section):
     )
     text_weights: UserPath | None = Field(default=None, description="file of the text encoder's weights")
     text: Literal["name", "name+description"] = Field(default="name", description="an entity's text")
+    mention_text: MentionText = Field(
+        default="M-S1",
+        description="what CLIP reads of a mention: M its surface, S its text, S1 its sentence, D its description "
+        "(Wang et al. 2024, Table 4)",
+    )
+    clip_train: ClipTrainConfig = Field(
+        default=ClipTrainConfig(),
+        description="fine-tuning of the open-clip model that `encoder` or `text_encoder` names",
+    )
     combination: Literal["pictures+texts", "texts+pictures", "fused"] = Field(
         default="pictures+texts",
         description="V2VTEL: recall with the first and rank again with the other, or add the scores with a weight "

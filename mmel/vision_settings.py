@@ -8,6 +8,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from mmel.schema import Section
 
+MentionText = Literal["S1", "S", "M-S1", "M-S", "S1-M", "S-M", "S1-M-D", "S-M-D"]
+
 
 class PatchConfig(Section):
     """Architecture of a patch transformer."""
@@ -104,3 +106,30 @@ class AdapterConfig(Section):
     negatives: int = Field(default=20, ge=0, description="pictures of others mined for each mention, the most similar")
     mine_every: int = Field(default=2, ge=1, description="epochs after which they are mined again")
     patience: int = Field(default=5, ge=1, description="epochs without a better validation MRR@10 before stopping")
+
+
+class ClipTrainConfig(Section):
+    """How a CLIP model is fine-tuned on pairs of picture and text before anything else (CLIP_ND, Wang et al. 2024)."""
+
+    epochs: int = Field(default=0, ge=0, description="passes over the pairs (Wang et al. 2024: 35); 0: no fine-tuning")
+    entities: Literal["all", "linked", "none"] = Field(
+        default="all",
+        description="whose pictures, with name and description, are pairs beside those of the training documents' "
+        "mentions: of the whole base, of the entities that the mentions link to, of none",
+    )
+    batch: int = Field(default=256, ge=2, description="pairs of a step (Wang et al. 2024: 256)")
+    learning_rate: float = Field(
+        default=1e-5, gt=0, le=1, description="of AdamW at first, falling to 0 as a cosine (Wang et al. 2024: 1e-5)"
+    )
+    beta2: float = Field(default=0.98, ge=0, lt=1, description="of AdamW (Wang et al. 2024: 0.98)")
+    eps: float = Field(default=1e-6, gt=0, description="of AdamW (Wang et al. 2024: 1e-6)")
+    weight_decay: float = Field(
+        default=1e-3, ge=0, description="decoupled weight decay of AdamW (Wang et al. 2024: 0.001)"
+    )
+    crop: float = Field(
+        default=0.9, gt=0, le=1, description="least share of a picture's area that a view shows, squeezed by up to 4:3"
+    )
+    colour: float = Field(
+        default=0.0, ge=0, le=1, description="probability of other brightness, contrast, saturation and hue in a view"
+    )
+    grey: float = Field(default=0.0, ge=0, le=1, description="probability of a view without colour")

@@ -25,6 +25,7 @@ from mmel.parallel import pick_device
 from mmel.text.linker import TextLinker, make_preparer
 from mmel.text.prepare import TextInputs, TextPreparer
 from mmel.training.checkpoint import save_tensors
+from mmel.training.clip import check_clip, tune_clip
 from mmel.training.confidence import Linked, fit_confidence, why_not
 from mmel.training.detection import fit_detection
 from mmel.training.joint import check_coupling, fit_coupling
@@ -48,6 +49,7 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     config = _with_sides(config)
     check_coupling(config)
     check_together(config)
+    check_clip(config)
     run, skips = RunFolder(config.run_folder), SkipReport()
     if not restart:
         run.check(config)
@@ -66,6 +68,10 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     linker, state = Linker(kb), None
     inputs: dict[str, TextInputs] = {}
     visual: list[dict[str, Any]] = []
+    tuned: dict[str, Any] = {}
+    if config.vision.clip_train.epochs and config.coupling.visual_run is None:
+        tuned = tune_clip(config, kb, dataset.pictures, train, dev, run, say)
+        clock.lap("clip")
     if config.coupling.text_run is not None:
         linker.text = _taken_text(config, kb, run)
         inputs = {split: linker.text.preparer(documents) for split, documents in dev.items()}
@@ -105,6 +111,8 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
         metrics["together_history"] = together
     if detection:
         metrics["detection"] = detection
+    if tuned:
+        metrics["clip"] = tuned
     write_json(run.metrics_file, metrics)
     skips.update(linker.skips)
     return metrics, skips

@@ -26,6 +26,7 @@ from mmel.vision.regions import UNREADABLE, Region, RegionEncoder, RegionReader
 from mmel.vision.tasks import Ranking, View, extend, link
 
 PATCH = "patch-transformer"
+CLIP_FILE = "clip.safetensors"  # of a run's folder: weights that `vision.clip_train` gave
 _FILE, _ADAPTERS, _GALLERY = "visual.json", "adapters.safetensors", "gallery"
 PICTURES, TEXTS = "pictures", "texts"
 
@@ -108,7 +109,9 @@ class VisualLinker:
             adapters = Adapters.load(file, regions.dim) if file.is_file() else None
             gallery = folder / name / _GALLERY
             if state["kb_hash"] == kb.meta.content_hash:
-                opened = Gallery.open(gallery, adapted_id(regions.id, adapters), kb)
+                # Texts are compared with a region's vector however it was read: their gallery knows the encoder only.
+                queries = regions.id if name == PICTURES else regions.encoder.id
+                opened = Gallery.open(gallery, adapted_id(queries, adapters), kb)
             elif name == PICTURES and pictures is None:
                 raise InputError(
                     "was made of another knowledge base, and the folder of this one's pictures is not known",
@@ -237,11 +240,19 @@ def face_detector(vision: VisionConfig) -> FaceDetector | None:
 
 def image_encoder(vision: VisionConfig, side: str, folder: Path) -> ImageEncoder:
     """The encoder of a side: `vision.text_encoder` for texts where it is named, else `vision.encoder`."""
-    if side == TEXTS and vision.text_encoder is not None:
-        return make_image_encoder(vision.text_encoder, vision.text_weights, download=vision.download)
-    if vision.encoder == PATCH:
+    texts = side == TEXTS and vision.text_encoder is not None
+    if vision.encoder == PATCH and not texts:
         return PatchEncoder.load(folder)
-    return make_image_encoder(vision.encoder, vision.weights, vision.sha256, download=vision.download)
+    name, weights, sha256 = text_encoder(vision) if texts else (vision.encoder, vision.weights, vision.sha256)
+    tuned = folder / CLIP_FILE if vision.clip_train.epochs and name == text_encoder(vision)[0] else None
+    return make_image_encoder(name, weights, sha256, download=vision.download, tuned=tuned)
+
+
+def text_encoder(vision: VisionConfig) -> tuple[str, Path | None, str | None]:
+    """Name, file of weights and its digest of the encoder that reads texts, which is what `vision.clip_train` tunes."""
+    if vision.text_encoder is None:
+        return vision.encoder, vision.weights, vision.sha256
+    return vision.text_encoder, vision.text_weights, None
 
 
 def make_gallery(

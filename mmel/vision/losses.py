@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mmel.errors import ConfigError, InputError, did_you_mean
 
@@ -42,6 +43,22 @@ def compare(
     rows = torch.arange(len(vectors), device=vectors.device)
     other[rows, rows] = False
     return vectors @ keys.T, same & other, ~same & other
+
+
+def info_nce(images: Tensor, texts: Tensor, scale: Tensor, alike: Tensor) -> Tensor:
+    """InfoNCE of n pairs of picture and text, both ways, a scalar (Radford et al. 2021; Wang et al. 2024, Eq. 2).
+
+    Eq. 2 has only matching pairs below its fraction, taken for a misprint: here are all texts of a picture, and all
+    pictures of a text.
+
+    Args:
+        images, texts: `[n, d]` of unit length, row i of both one pair. scale: one over the temperature.
+        alike: `[n, n]` bool, symmetric: pairs that are not held against each other, as they are of one entity.
+    """
+    other = ~torch.eye(len(images), dtype=torch.bool, device=images.device)
+    scores = (scale * images @ texts.T).masked_fill(alike & other, -torch.inf)
+    own = torch.arange(len(scores), device=scores.device)
+    return (functional.cross_entropy(scores, own) + functional.cross_entropy(scores.T, own)) / 2
 
 
 def triplet_loss(
@@ -112,7 +129,7 @@ def contrastive_loss(
     scores, positives, negatives = scores[usable] / temperature, positives[usable], negatives[usable]
     against = scores.masked_fill(~negatives, -torch.inf).logsumexp(1, keepdim=True)
     # log(e^s + e^against) - s, stable for any size of either.
-    terms = torch.nn.functional.softplus(against - scores).masked_fill(~positives, 0)
+    terms = functional.softplus(against - scores).masked_fill(~positives, 0)
     return (terms.sum(1) / positives.sum(1)).mean()
 
 

@@ -17,6 +17,7 @@ def make_image_encoder(
     sha256: str | None = None,
     *,
     download: bool = False,
+    tuned: Path | None = None,
     device: str = "cpu",
     precision: str = "float32",
     threads: int = 1,
@@ -30,6 +31,7 @@ def make_image_encoder(
             without a tag need them; the others have a default name.
         sha256: digest the file must have.
         download: fetch named weights that are not here; nothing is fetched otherwise.
+        tuned: weights that an open_clip model was trained on to; see OpenClipEncoder.
         device, precision: of torch models. threads: of one call of an ONNX model, which runs on the processor.
 
     Raises:
@@ -50,8 +52,8 @@ def make_image_encoder(
     if kind == "open-clip":
         from mmel.encoders.images.open_clip import OpenClipEncoder
 
-        model, tag = _clip_parts(variant, weights)
-        return OpenClipEncoder(model, tag, **given)
+        model, tag = clip_name(name, weights)
+        return OpenClipEncoder(model, tag, **given, tuned=tuned)
     if weights is not None:
         given["weights"] = weights
     if kind == "facenet":
@@ -63,8 +65,12 @@ def make_image_encoder(
     return ResNetEncoder(**given)
 
 
-def _clip_parts(variant: str, weights: str | Path | None) -> tuple[str, str | Path | None]:
-    """Model and weights of `MODEL[/PRETRAINED]`; the names of hubs and folders have slashes of their own."""
+def clip_name(name: str, weights: str | Path | None) -> tuple[str, str | Path | None]:
+    """Model and weights of `open-clip:MODEL[/PRETRAINED]`; the names of hubs and folders have slashes of their own.
+
+    Raises ConfigError where the name has no model, or weights and `weights` says others.
+    """
+    variant = name.partition(":")[2]
     if not variant:
         raise ConfigError(
             "encoder 'open-clip' needs a model. Remedy: for example 'open-clip:ViT-B-32/laion2b_s34b_b79k'"

@@ -6,22 +6,25 @@ The vectors of both towers lie in one space and carry one id, so that pictures f
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmel.encoders.images.base import reason, unit_rows
 from mmel.encoders.images.torch_encoder import TorchImageEncoder
+from mmel.encoders.images.weights import fit, read_state
 from mmel.encoders.weights import state_digest
 from mmel.errors import ConfigError, InputError, MissingDependencyError, did_you_mean
 from mmel.files import weights_digest
 
 _SCHEMES = ("hf-hub:", "local-dir:")
+_PREPARED = ("mean", "std", "interpolation", "resize_mode")
 
 
 class OpenClipEncoder(TorchImageEncoder):
@@ -34,6 +37,7 @@ class OpenClipEncoder(TorchImageEncoder):
             model is a folder or of a hub and so comes with them.
         sha256: digest the checkpoint must have.
         download: let open_clip fetch what is not here; otherwise it reads its local caches and goes to no hub.
+        tuned: weights that the model was trained on to (`mmel.vision.train_clip`), which take the place of `weights`.
         device, precision, batch: see TorchImageEncoder.
 
     Raises:
@@ -48,24 +52,19 @@ class OpenClipEncoder(TorchImageEncoder):
         *,
         sha256: str | None = None,
         download: bool = False,
+        tuned: Path | None = None,
         device: str = "cpu",
         precision: str = "float32",
         batch: int = 32,
     ) -> None:
-        try:
-            import open_clip  # noqa: F401
-        except ImportError as error:
-            raise MissingDependencyError("open_clip_torch", "clip") from error
-        _check_name(model, weights, sha256)
-        with _hubs(download):
-            self._model, prepare, self._tokenizer = _open(model, weights)
-        self._model.eval().to(device)
-        settings = hashlib.sha256(str(prepare).encode()).hexdigest()[:6]
+        parts = open_parts(model, weights, sha256=sha256, download=download, tuned=tuned)
+        self._model, self._tokenizer = parts.model.eval().to(device), parts.tokenizer
+        settings = hashlib.sha256(str(parts.prepare).encode()).hexdigest()[:6]
         name = Path(model.removeprefix("local-dir:")).name
         super().__init__(
             f"open-clip-{name}-{state_digest(self._model.state_dict())}-{settings}",
             self._model.encode_image,
-            prepare,
+            parts.prepare,
             device=device,
             precision=precision,
             batch=batch,
@@ -83,6 +82,66 @@ class OpenClipEncoder(TorchImageEncoder):
             with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
                 rows[start : start + len(part)] = self._model.encode_text(tokens).float().cpu().numpy()
         return unit_rows(rows, self.id)
+
+
+class ClipParts(NamedTuple):
+    """What open_clip makes of a name: the model with its weights, what makes `[3, h, w]` of a picture to encode it and,
+    with random changes, to train on it, and the tokenizer, texts to `[n, length]`.
+    """
+
+    model: Any
+    prepare: Callable[[Any], Any]
+    augment: Callable[[Any], Any]
+    tokenizer: Callable[[list[str]], Any]
+
+
+def open_parts(
+    model: str,
+    weights: str | Path | None = None,
+    *,
+    sha256: str | None = None,
+    download: bool = False,
+    tuned: Path | None = None,
+    augmentation: Mapping[str, Any] | None = None,
+) -> ClipParts:
+    """Open a model; arguments and errors as of OpenClipEncoder. `augmentation` is open_clip's `aug_cfg`."""
+    try:
+        import open_clip  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError("open_clip_torch", "clip") from error
+    own = tuned is None or model.startswith(_SCHEMES)  # else the tuned weights are all that is needed
+    weights, sha256 = (weights, sha256) if own else (tuned, None)
+    _check_name(model, weights, sha256)
+    with _hubs(download):
+        parts = _open(model, weights, augmentation)
+    if tuned is not None and own:
+        fit(parts.model, read_state(tuned), tuned)
+    return parts
+
+
+def preprocessing(model: Any) -> dict[str, Any]:
+    """How a model's pictures are prepared, as `open_clip.create_model_and_transforms` takes it.
+
+    A file of weights keeps it in its state, for the weights alone do not tell what they were trained with.
+    """
+    import open_clip
+
+    settings = open_clip.get_model_preprocess_cfg(model)
+    return {f"image_{name}": settings[name] for name in _PREPARED if settings.get(name) is not None}
+
+
+def _preprocessing_of(weights: str | None) -> dict[str, Any]:
+    """The preprocessing that a file of weights keeps; nothing where it keeps none."""
+    from safetensors import SafetensorError, safe_open
+
+    if weights is None or not weights.endswith(".safetensors") or not os.path.isfile(weights):
+        return {}
+    try:
+        with safe_open(weights, "pt") as file:
+            kept = json.loads((file.metadata() or {}).get("state", "{}")).get("preprocessing", {})
+    except SafetensorError:  # open_clip says so, too, and then it is told
+        return {}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
 
 
 def _check_name(model: str, weights: str | Path | None, sha256: str | None) -> None:
@@ -113,16 +172,20 @@ def _check_name(model: str, weights: str | Path | None, sha256: str | None) -> N
         weights_digest(weights, sha256)
 
 
-def _open(model: str, weights: str | Path | None) -> tuple[Any, Any, Any]:
-    """Model, transform of a picture, tokenizer."""
+def _open(model: str, weights: str | Path | None, augmentation: Mapping[str, Any] | None) -> ClipParts:
     import open_clip
 
     pretrained = None if weights is None else str(weights)
     try:
-        found, _, prepare = open_clip.create_model_and_transforms(
-            model, pretrained, pretrained_text=False, require_pretrained=True
+        found, augment, prepare = open_clip.create_model_and_transforms(
+            model,
+            pretrained,
+            pretrained_text=False,
+            require_pretrained=True,
+            aug_cfg=None if augmentation is None else dict(augmentation),
+            **_preprocessing_of(pretrained),
         )
-        return found, prepare, open_clip.get_tokenizer(model)
+        return ClipParts(found, prepare, augment, open_clip.get_tokenizer(model))
     except Exception as error:  # RuntimeError, KeyError, OSError and hubs' own, by the source of the weights
         if pretrained is not None and os.path.isfile(pretrained):
             raise InputError(
