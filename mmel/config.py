@@ -23,7 +23,7 @@ from mmel.vision_settings import AdapterConfig, ClipTrainConfig, MentionText, Pa
 
 Scorer = Literal[
     "prior", "surface", "context", "local_attention", "coreference", "link_coherence", "text_coherence",
-    "word_overlap", "facts", "mulrel", "retrieval",
+    "word_overlap", "facts", "mulrel", "retrieval", "fusion",
 ]  # fmt: skip
 
 
@@ -139,12 +139,47 @@ class ModelConfig(Section):
     inference: Literal["lbp", "mean-field"] = Field(default="lbp", description="how the joint decision is reached")
     lbp_rounds: int = Field(default=10, ge=1, description="rounds of message passing (Ganea & Hofmann 2017: 10)")
     lbp_damping: float = Field(default=0.5, gt=0, le=1, description="weight of a round's new messages; 1: no damping")
+    fusion: Literal["uniter", "uniter-star", "lxmert"] = Field(
+        default="lxmert",
+        description="how the scorer fusion joins text and picture (Wang et al. 2022, section 5.2): in one stream; each "
+        "by itself, then in one; each by itself, then by cross attention",
+    )
+    fusion_dim: int = Field(default=128, ge=1, description="width of the fusions' hidden states")
+    fusion_heads: int = Field(default=4, ge=1, description="attention heads of the fusions; must divide fusion_dim")
+    fusion_layers: int = Field(
+        default=2, ge=1, description="layers of the fusions, a third of them joint (Wang et al. 2022: 12, 4 joint)"
+    )
+    fusion_dropout: float = Field(default=0.1, ge=0, lt=1, description="of the fusions")
+    fusion_pooling: Literal["first-last", "first", "mean"] = Field(
+        default="first-last", description="which of a mention's tokens are its vector (Wang et al. 2022: first-last)"
+    )
+    fusion_tokens: int = Field(default=64, ge=1, description="word pieces around a mention, and of an entity's text")
+    fusion_features: Literal["contextual", "embedding"] = Field(
+        default="contextual",
+        description="frozen vectors of word pieces: the text encoder's output, or its embeddings (Wang et al. 2022)",
+    )
 
     @field_validator("scorers")
     @classmethod
     def _no_scorer_twice(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) < len(value):
             raise ValueError("each scorer may be listed once")
+        return value
+
+    @field_validator("fusion_heads")
+    @classmethod
+    def _divides(cls, value: int, info: ValidationInfo) -> int:
+        size = info.data.get("fusion_dim", value)
+        if size % value:
+            raise ValueError(f"must divide model.fusion_dim ({size})")
+        return value
+
+    @field_validator("fusion_layers")
+    @classmethod
+    def _both_kinds(cls, value: int, info: ValidationInfo) -> int:
+        kind = info.data.get("fusion", "uniter")
+        if kind != "uniter" and value < 2:
+            raise ValueError(f"must be at least 2 with model.fusion={kind}: one a modality, one that joins them")
         return value
 
     @field_validator("attention_words")
@@ -247,8 +282,10 @@ class TrainConfig(Section):
         default=0.915, ge=0, le=1, description="validation micro-F1 (0 to 1) that lowers the rate"
     )
     lowered_rate: float = Field(default=1e-5, gt=0, le=1, description="of Adam, afterwards")
-    loss: Literal["ranking", "cross_entropy"] = Field(
-        default="ranking", description="ranking is Gan et al. 2021, Eq. 5-6"
+    loss: Literal["ranking", "cross_entropy", "contrastive"] = Field(
+        default="ranking",
+        description="ranking is Gan et al. 2021, Eq. 5-6; contrastive is cross entropy, and for the scorer fusion "
+        "also against the gold entities of the minibatch's other mentions (Wang et al. 2022, Eq. 4)",
     )
     margin: float = Field(
         default=0.01, ge=0, description="margin of the ranking loss, gamma (Gan et al. 2021, section 5.1)"

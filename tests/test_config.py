@@ -91,7 +91,7 @@ def test_override_values_are_yaml(override: str, section: str, field: str, value
         ("seed=true", ["seed=true", "integer"]),
         ("model.dropout=1", ["model.dropout=1", "below 1"]),
         ("model.dropout=.nan", ["model.dropout=NaN", "finite"]),
-        ("train.loss=rankng", ["train.loss=", "'ranking' or 'cross_entropy'"]),
+        ("train.loss=rankng", ["train.loss=", "'ranking', 'cross_entropy' or 'contrastive'"]),
         ("model.scorers=[prior, foo]", ["model.scorers.1=", "foo", "link_coherence"]),
         ("model.scorers=[prior, prior]", ["each scorer may be listed once"]),
         ("model.scorers=[]", ["model.scorers=[]", "at least 1"]),

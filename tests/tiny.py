@@ -93,6 +93,9 @@ class OneHotEncoder:
             out.append(Encoding(rows, spans))
         return out
 
+    def embed_tokens(self, texts: Sequence[str]) -> list[Encoding]:
+        return self.encode_tokens(texts)
+
 
 def write_encoder(folder: Path, seed: int = 0, pooler: bool = True, shard: str = "1GB") -> Path:
     """A random BERT of one layer and 16 units whose word pieces are single characters."""

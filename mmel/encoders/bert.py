@@ -41,6 +41,10 @@ class Reading(Protocol):
         """All pieces of each text, without special ones, and the characters that each covers."""
         ...
 
+    def words(self, ids: Sequence[int]) -> Tensor:
+        """`[t, d]` word embeddings of pieces, as they are before any other piece is seen."""
+        ...
+
     def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
         """`[b, t, d]` vectors of pieces `[b, t]`, of which `mask` (0 or 1) says which are there."""
         ...
@@ -92,6 +96,9 @@ class PlainBert:
     def pieces(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
         found = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [each.ids for each in found], [each.offsets for each in found]
+
+    def words(self, ids: Sequence[int]) -> Tensor:
+        return self._weights["embeddings.word_embeddings.weight"][torch.tensor(ids, dtype=torch.long)]
 
     def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
         x = self._embedded(ids)

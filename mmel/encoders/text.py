@@ -7,6 +7,7 @@ sentence-transformers model works by hub name or local path.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,6 +41,10 @@ class TextEncoder(Protocol):
 
     def encode_tokens(self, texts: Sequence[str]) -> list[Encoding]:
         """One row a wordpiece with the characters it covers, special tokens left out."""
+        ...
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[Encoding]:
+        """As `encode_tokens`, with each wordpiece's word embedding, whatever is around it."""
         ...
 
 
@@ -97,6 +102,13 @@ class TransformerEncoder:
         spans = [np.array(o, np.int32).reshape(-1, 2) for o in offsets]
         return [Encoding(v, s) for v, s in zip(vectors, spans, strict=True)]
 
+    def embed_tokens(self, texts: Sequence[str]) -> list[Encoding]:
+        """See TextEncoder."""
+        pieces, offsets = self._reading.pieces(texts)
+        vectors = [self._reading.words(ids).cpu().numpy().astype(np.float16) for ids in pieces]
+        spans = [np.array(o, np.int32).reshape(-1, 2) for o in offsets]
+        return [Encoding(v, s) for v, s in zip(vectors, spans, strict=True)]
+
     def _forward(self, ids: Sequence[list[int]]) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
         """Yield `(positions, hidden [b, t, d] float32, mask [b, t])`, longest texts first so that padding is small."""
         import torch
@@ -138,6 +150,7 @@ class CachedTextEncoder:
         folder = (folder or cache_root() / "encodings") / encoder.id
         self.sentences = EncodingCache(folder / "sentences", encoder.dim)
         self.tokens = EncodingCache(folder / "tokens", encoder.dim)
+        self._folder = folder
 
     def sentence_vectors(self, texts: Sequence[str], on_batch: Callable[[int], None] | None = None) -> np.ndarray:
         """`[len(texts), d]` float16, unit norm."""
@@ -147,16 +160,32 @@ class CachedTextEncoder:
         """`[len(texts)]` row numbers in `sentences`, which need less memory than the vectors to be remembered."""
         return self.sentences.fetch(texts, self.encoder.encode, on_batch)
 
-    def token_vectors(self, texts: Sequence[str], on_batch: Callable[[int], None] | None = None) -> list[Encoding]:
-        """One `Encoding` a text with its wordpieces' contextual vectors."""
-        if self.keep_documents:
-            self.tokens.fill(texts, self.encoder.encode_tokens, batch=64, on_batch=on_batch)
-            return [self.tokens.get(text) for text in texts]
-        new = self.tokens.missing(texts)
-        encoded = dict(zip(new, self.encoder.encode_tokens(new) if new else (), strict=True))
+    @cached_property
+    def embeddings(self) -> EncodingCache:
+        """Word embeddings of the wordpieces of texts."""
+        return EncodingCache(self._folder / "embeddings", self.encoder.dim)
+
+    def token_vectors(
+        self,
+        texts: Sequence[str],
+        on_batch: Callable[[int], None] | None = None,
+        keep: bool | None = None,
+        contextual: bool = True,
+    ) -> list[Encoding]:
+        """One `Encoding` a text with its wordpieces' contextual vectors, or with their word embeddings.
+
+        keep: whether they are stored, instead of `keep_documents`.
+        """
+        cache = self.tokens if contextual else self.embeddings
+        encode = self.encoder.encode_tokens if contextual else self.encoder.embed_tokens
+        if self.keep_documents if keep is None else keep:
+            cache.fill(texts, encode, batch=64, on_batch=on_batch)
+            return [cache.get(text) for text in texts]
+        new = cache.missing(texts)
+        encoded = dict(zip(new, encode(new) if new else (), strict=True))
         if on_batch:
             on_batch(len(new))
-        return [encoded[text] if text in encoded else self.tokens.get(text) for text in texts]
+        return [encoded[text] if text in encoded else cache.get(text) for text in texts]
 
 
 def _windows(length: int) -> list[tuple[int, int, int]]:
@@ -207,6 +236,12 @@ class _Transformers:
     def pieces(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
         found = self._tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         return found["input_ids"], found["offset_mapping"]
+
+    def words(self, ids: Sequence[int]) -> Tensor:
+        import torch
+
+        table: Tensor = self.model.get_input_embeddings().weight.detach()
+        return table[torch.tensor(ids, dtype=torch.long)]
 
     def hidden(self, ids: Tensor, mask: Tensor) -> Any:
         return self.model(input_ids=ids, attention_mask=mask).last_hidden_state

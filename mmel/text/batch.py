@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmel.candidates.graph import dense, numbered
+from mmel.text.fusion_inputs import FusionBatch
 from mmel.text.mulrel import bucket_documents, chunk_mentions
 from mmel.text.prepare import TextInputs
 
@@ -45,6 +46,7 @@ class TextBatch:
         tokens: `[t, d]` distinct context tokens; word `[m, W]` indexes them, where word_mask `[m, W]` (W = 0: unused).
         sentence, group: `[m]` ids; position `[m]` of the mention in its document.
         same_name, same_doc: `[m * k]` slots shared by cells of one entity under one name, and in one document piece.
+        fusion: what the scorer `fusion` reads, where it is on.
     """
 
     rows: np.ndarray
@@ -65,6 +67,7 @@ class TextBatch:
     same_name: Tensor
     same_doc: Tensor
     edges: LinkEdges
+    fusion: FusionBatch | None = None
 
     @property
     def entities(self) -> Tensor:
@@ -87,7 +90,7 @@ class TextBatch:
 def _moved(value: object, device: torch.device) -> object:
     if isinstance(value, LinkEdges):
         return LinkEdges(*(getattr(value, f.name).to(device) for f in fields(value)))
-    return value.to(device) if isinstance(value, Tensor) else value
+    return value.to(device) if isinstance(value, Tensor | FusionBatch) else value
 
 
 def plan_batches(
@@ -140,6 +143,7 @@ def make_batch(inputs: TextInputs, pieces: Sequence[tuple[int, int]], with_words
         same_name=_shared(_pairs(piece, table.surface_group[rows]), ids),
         same_doc=_shared(piece, ids),
         edges=_edges(inputs, pieces),
+        fusion=None if inputs.fusion is None else FusionBatch.of(inputs.fusion, rows, distinct),
     )
 
 

@@ -23,6 +23,7 @@ from mmel.text.anchored import AnyModel, make_text_model
 from mmel.text.batch import TextBatch, iterate_batches
 from mmel.text.entity_text import entity_texts
 from mmel.text.features import column_names
+from mmel.text.fusion_inputs import FusionSettings
 from mmel.text.prepare import Selection, TextInputs, TextPreparer
 from mmel.training.checkpoint import load_module, load_tensors
 from mmel.training.run import RunFolder
@@ -135,6 +136,7 @@ def make_preparer(
         config.model.context_words,
         on_batch,
         entities,
+        FusionSettings(config.model.fusion_tokens, config.model.fusion_features),
     )
     if rule.retrieval:
         preparer.retrieval = Retrieval(rule.retrieval, rule.retrieved_k, kb, annotations, cached, preparer.sentences)

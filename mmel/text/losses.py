@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -36,6 +37,23 @@ def cross_entropy_loss(scores: Tensor, gold: Tensor, candidate_mask: Tensor, red
     scores, gold, candidate_mask = _labelled(scores, gold, candidate_mask)
     total = functional.cross_entropy(mask_scores(scores, candidate_mask), gold, reduction="sum")
     return total if reduction == "sum" else total / max(len(gold), 1)
+
+
+def contrastive_loss(
+    scores: Tensor,
+    gold: Tensor,
+    candidate_mask: Tensor,
+    others: Tensor,
+    negative: Tensor,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Negative log-likelihood of the gold among its hard and in-batch negatives (Wang et al. 2022, Eq. 4).
+
+    scores, gold and mask as `ranking_loss`, the other candidates being the hard negatives; others `[m, b]` are scores
+    of each mention and the gold entities of others, negative `[m, b]` says which of them count.
+    """
+    candidate_mask = torch.cat([candidate_mask, negative], -1)
+    return cross_entropy_loss(torch.cat([scores, others], -1), gold, candidate_mask, reduction)
 
 
 def _labelled(scores: Tensor, gold: Tensor, candidate_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:

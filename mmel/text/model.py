@@ -17,6 +17,7 @@ from torch.nn import functional
 from mmel.config import ModelConfig
 from mmel.text.batch import LinkEdges, TextBatch
 from mmel.text.context import VIEWS
+from mmel.text.fusion import Fused, FusionScorer
 from mmel.text.local_attention import LocalAttention
 from mmel.text.masking import MASKED_SCORE, mask_scores, masked_softmax
 from mmel.text.mulrel import MulRel
@@ -62,6 +63,10 @@ class TextModel(nn.Module):
         if "context" in on:
             self.match = ContextMatch(dim, candidate_dim, config.match_dim, config.input_dropout)
             extra += self.match.columns
+        self.fusion: FusionScorer | None = None
+        if "fusion" in on:
+            self.fusion = FusionScorer(config, dim)
+            extra += 1
         self.local = LocalScorer(2 * (columns + extra), config.hidden, config.dropout)
         self.joint: MulRel | MeanFieldPasses | None = None
         if config.inference == "lbp" and "mulrel" in on:
@@ -83,6 +88,10 @@ class TextModel(nn.Module):
 
         Training weighs all stages, so that the local scores stay good beliefs to start from.
         """
+        return self.scored(batch)[0]
+
+    def scored(self, batch: TextBatch) -> tuple[list[Tensor], Fused | None, Tensor | None]:
+        """The stages of `forward`; what the scorer `fusion` makes of the batch, and its scores `[m, k]`."""
         x = (batch.features - self.mean) / self.scale
         parts = [x.clamp(-8, 8)]
         # Dropout differs from cell to cell; without it every distinct candidate is projected once.
@@ -98,14 +107,20 @@ class TextModel(nn.Module):
             parts.append(torch.where(batch.mask, score, 0).unsqueeze(-1) / self.config.dim**0.5)
         if self.match is not None:
             parts.append(self.match(batch.views, raw, slot))
+        fused, fusion = None, None
+        if self.fusion is not None:
+            assert batch.fusion is not None
+            fused = self.fusion(batch.fusion)
+            fusion = self.fusion.candidates(fused, batch.slot, batch.prior)
+            parts.append(torch.where(batch.mask, fusion, 0).unsqueeze(-1))
         columns = with_rivals(torch.cat(parts, -1), batch.mask)
         psi, hidden = self.local(columns, batch.mask)
         if self.joint is None:
-            return [psi]
+            return [psi], fused, fusion
         if isinstance(self.joint, MulRel):
             assert entity is not None
-            return [psi, self._propagate(self.joint, psi, entity, batch)]
-        return [psi, *self.joint(psi, hidden, raw, batch, slot)]
+            return [psi, self._propagate(self.joint, psi, entity, batch)], fused, fusion
+        return [psi, *self.joint(psi, hidden, raw, batch, slot)], fused, fusion
 
     def _propagate(self, mulrel: MulRel, psi: Tensor, entity: Tensor, batch: TextBatch) -> Tensor:
         present = batch.place >= 0

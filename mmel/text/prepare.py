@@ -24,6 +24,7 @@ from mmel.parallel import one_thread
 from mmel.text.context import MentionContext, encode_context
 from mmel.text.entity_text import entity_texts, entity_titles, main_neighbour
 from mmel.text.features import Prepared, compute
+from mmel.text.fusion_inputs import FusionInputs, FusionReader, FusionSettings
 
 _CELLS = 512  # whose vectors are multiplied at a time; they stay in the processor's cache
 
@@ -55,6 +56,7 @@ class TextInputs:
         recall: candidate recall after each step, by its name.
         documents: the documents as given; `table.documents` may carry context names besides.
         asked: `[M]` whether a mention is one of the documents' own, in their order.
+        fusion: what the scorer `fusion` reads, where it is on.
     """
 
     documents: Sequence[Document]
@@ -71,6 +73,7 @@ class TextInputs:
     slot: np.ndarray
     gold: np.ndarray
     recall: dict[str, float]
+    fusion: FusionInputs | None = None
 
 
 class TextPreparer:
@@ -81,6 +84,7 @@ class TextPreparer:
         entities: what gives the model its entity vectors; None: `encoder`, over the text of each entity.
         annotations: counts of training annotations, the second prior dictionary; None for one dictionary.
         window, context_words: see `encode_context`.
+        fusion: what the scorer `fusion` reads; None: the defaults of `FusionSettings`.
 
     Attributes:
         retrieval: what searches the whole base besides; None where nothing does.
@@ -97,6 +101,7 @@ class TextPreparer:
         context_words: int = 100,
         on_batch: Callable[[int], None] | None = None,
         entities: EntityVectors | None = None,
+        fusion: FusionSettings | None = None,
     ) -> None:
         self.kb, self.encoder, self.scorers, self.selection = kb, encoder, tuple(scorers), selection
         self.annotations, self.window = annotations, window
@@ -106,6 +111,7 @@ class TextPreparer:
         self.titles = SentenceVectors(encoder, entity_titles, on_batch)
         self.entities: EntityVectors = entities or self.sentences
         self.retrieval: Retrieval | None = None
+        self.fusion = FusionReader(encoder, fusion or FusionSettings(), on_batch) if "fusion" in self.scorers else None
 
     def __call__(self, documents: Sequence[Document], leave_out: bool = False) -> TextInputs:
         """Prepare a batch of documents.
@@ -169,6 +175,7 @@ class TextPreparer:
             slot=data.slot,
             gold=candidates.gold_position(table.gold),
             recall=recall | recall_steps,
+            fusion=None if self.fusion is None else self.fusion(table, unique, self.kb),
         )
 
     def _average(

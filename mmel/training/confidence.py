@@ -161,8 +161,9 @@ def _text_on(text: TextLinker, kb: KnowledgeBase) -> TextLinker:
     annotations = old.annotations and AnnotationCounts.from_state(old.annotations.state(old.kb), kb)
     entities = _VectorsOn(old.entities, old.kb)
     preparer = TextPreparer(
-        kb, old.encoder, old.scorers, old.selection, annotations, old.window, old.context_words, None, entities
-    )
+        kb, old.encoder, old.scorers, old.selection, annotations, old.window, old.context_words, None, entities,
+        old.fusion and old.fusion.settings,
+    )  # fmt: skip
     preparer.sentences = SentenceVectors(old.encoder, texts)
     if old.retrieval is not None:
         preparer.retrieval = old.retrieval.on(kb, annotations, preparer.sentences)

@@ -31,7 +31,7 @@ from mmel.training.detection import fit_detection
 from mmel.training.joint import check_coupling, fit_coupling
 from mmel.training.run import RunFolder
 from mmel.training.together import check_together, train_together
-from mmel.training.trainer import TrainState, train_text_model
+from mmel.training.trainer import TrainState, check_loss, train_text_model
 from mmel.training.visual import train_visual
 from mmel.vision.linker import VisualLinker
 
@@ -50,6 +50,7 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     check_coupling(config)
     check_together(config)
     check_clip(config)
+    check_loss(config)
     run, skips = RunFolder(config.run_folder), SkipReport()
     if not restart:
         run.check(config)

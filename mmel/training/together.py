@@ -35,7 +35,7 @@ from mmel.text.mulrel import chunk_mentions
 from mmel.text.prepare import TextInputs
 from mmel.training.checkpoint import load_tensors, save_tensors
 from mmel.training.run import RunFolder
-from mmel.training.trainer import accuracy_of, text_loss
+from mmel.training.trainer import accuracy_of, batch_loss
 from mmel.training.visual import fit_temperature, labelled_regions, photographs, photographs_of_base
 from mmel.vision.adapter import Adapters
 from mmel.vision.linker import PICTURES, Side, VisualLinker, make_gallery, mention_golds, mention_regions, noisy
@@ -221,7 +221,7 @@ def _batch_loss(
         (int(first[documents[i]]) + a, int(first[documents[i]]) + b) for i, a, b in chunk_mentions(counts, MAX_MENTIONS)
     ]
     batch = make_batch(said.inputs, pieces, sides.model.attention is not None).to(sides.device)
-    stages = sides.model(batch)
+    loss, stages = batch_loss(config.train, sides.model, batch)
     graphs = [said.graph(d, kb) for d in documents]
     mentions = np.concatenate([np.arange(s.start, s.stop) for s in map(said.visual_rows, documents)])
     faces = _Faces.of(sides, material, mentions, np.unique(np.concatenate([graph.shown for graph in graphs])))
@@ -231,7 +231,7 @@ def _batch_loss(
         ScoredDocument(graph, own, their.scores(graph.visual.ids) / temperature, their.queries, faces.mean(graph.shown))
         for graph, own, their in zip(graphs, text, visual, strict=True)
     ]
-    return joint_loss(text_loss(config.train, stages, batch.gold, batch.mask), faces.triplet(), scored, config.coupling)
+    return joint_loss(loss, faces.triplet(), scored, config.coupling)
 
 
 @dataclass(frozen=True)

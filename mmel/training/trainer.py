@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from mmel.config import Config, TrainConfig
-from mmel.errors import MmelError
+from mmel.errors import ConfigError, MmelError
 from mmel.progress import progress
 from mmel.text.anchored import AnyModel, make_text_model
 from mmel.text.batch import TextBatch, make_batch, plan_batches
 from mmel.text.linker import MAX_MENTIONS, predict
-from mmel.text.losses import cross_entropy_loss, ranking_loss
-from mmel.text.model import standardisation
+from mmel.text.losses import contrastive_loss, cross_entropy_loss, ranking_loss
+from mmel.text.model import TextModel, standardisation
 from mmel.text.prepare import TextInputs
 from mmel.training.checkpoint import load_checkpoint, save_checkpoint
 from mmel.training.run import RunFolder
@@ -131,13 +131,36 @@ def _step(rule: TrainConfig, model: AnyModel, optimizer: torch.optim.Optimizer, 
 
     def closure() -> float:
         optimizer.zero_grad()
-        loss = text_loss(rule, model(batch), batch.gold, batch.mask)
+        loss, _ = batch_loss(rule, model, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         if rule.clip_norm:
             torch.nn.utils.clip_grad_norm_(model.parameters(), rule.clip_norm)
         return float(loss.detach())
 
     return float(optimizer.step(closure))  # type: ignore[arg-type]
+
+
+def check_loss(config: Config) -> None:
+    """Raise ConfigError where the loss needs a scorer that is off."""
+    scores = config.model
+    if config.train.loss == "contrastive" and ("fusion" not in scores.scorers or scores.combine != "network"):
+        raise ConfigError(
+            "train.loss=contrastive compares entities of other mentions, which only the scorer 'fusion' can. Remedy: "
+            "model.scorers=[..., fusion] with model.combine=network, or train.loss=cross_entropy"
+        )
+
+
+def batch_loss(rule: TrainConfig, model: AnyModel, batch: TextBatch) -> tuple[Tensor, list[Tensor]]:
+    """The loss that `rule.loss` names of a batch of documents, and the scores of all stages."""
+    if rule.loss != "contrastive":
+        stages = model(batch)
+        return text_loss(rule, stages, batch.gold, batch.mask), stages
+    assert isinstance(model, TextModel) and model.fusion is not None
+    stages, fused, scores = model.scored(batch)
+    assert fused is not None and scores is not None
+    others = model.fusion.negatives(fused, batch.slot, batch.mask, batch.gold)
+    contrast = contrastive_loss(scores, batch.gold, batch.mask, *others)
+    return text_loss(rule, stages, batch.gold, batch.mask) + contrast, stages
 
 
 def text_loss(rule: TrainConfig, stages: list[Tensor], gold: Tensor, mask: Tensor) -> Tensor:

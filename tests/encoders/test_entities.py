@@ -58,6 +58,9 @@ class FakeEncoder:
             out.append(Encoding(vectors, spans))
         return out
 
+    def embed_tokens(self, texts: Sequence[str]) -> list[Encoding]:
+        return self.encode_tokens(texts)
+
 
 def _word(word: str) -> np.ndarray:
     return np.random.default_rng(zlib.crc32(word.casefold().encode())).standard_normal(24)

@@ -150,8 +150,10 @@ def test_iterate_gives_all(film_inputs: TextInputs) -> None:
 
 def test_to_moves_every_tensor(film_inputs: TextInputs) -> None:
     batch = next(iter(iterate_batches(film_inputs, 200, 5))).to(torch.device("meta"))
-    tensors = [v for v in (*vars(batch).values(), *vars(batch.edges).values()) if isinstance(v, torch.Tensor)]
-    assert len(tensors) == len(fields(batch)) - 2 + len(fields(batch.edges))  # all but the rows and the edges
+    parts = (vars(part).values() for part in (batch, batch.edges, batch.fusion))
+    tensors = [value for part in parts for value in part if isinstance(value, torch.Tensor)]
+    # All but the rows, the edges and what the fusions read, of which two are tensors.
+    assert len(tensors) == len(fields(batch)) - 3 + len(fields(batch.edges)) + 2
     assert {t.device.type for t in tensors} == {"meta"}
 
 

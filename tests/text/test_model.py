@@ -24,7 +24,16 @@ from mmel.text.prepare import TextInputs, TextPreparer
 from tests.tiny import ALL_SCORERS
 
 CPU = torch.device("cpu")
-SMALL = ModelConfig(dim=12, match_dim=8, hidden=16, context_words=10, attention_words=4, scorers=ALL_SCORERS)
+SMALL = ModelConfig(
+    dim=12,
+    match_dim=8,
+    hidden=16,
+    context_words=10,
+    attention_words=4,
+    fusion_dim=8,
+    fusion_heads=2,
+    scorers=ALL_SCORERS,
+)
 KINDS = {
     "lbp": SMALL,
     "rel-norm": SMALL.model_copy(update={"normalisation": "rel-norm"}),
@@ -135,8 +144,10 @@ def shuffle(batch: TextBatch, order: Tensor) -> TextBatch:
     moved: dict[str, Any] = {
         f.name: getattr(batch, f.name)[order]
         for f in fields(batch)
-        if f.name not in ("rows", "place", "vectors", "tokens", "same_name", "same_doc", "edges")
+        if f.name not in ("rows", "place", "vectors", "tokens", "same_name", "same_doc", "edges", "fusion")
     }
+    if batch.fusion is not None:
+        moved["fusion"] = replace(batch.fusion, window=batch.fusion.window[order], span=batch.fusion.span[order])
     slots: dict[str, Any] = {
         name: getattr(batch, name).view(m, k)[order].reshape(-1) for name in ("same_name", "same_doc")
     }
@@ -353,7 +364,7 @@ def test_modules_are_named_for_their_files(film_inputs: TextInputs) -> None:
     model = make(KINDS["lbp"], film_inputs)
     assert isinstance(model, nn.Module)
     assert {name.split(".")[0] for name in model.state_dict()} == {
-        "mean", "scale", "entity", "attention", "word", "match", "local", "joint",
+        "mean", "scale", "entity", "attention", "word", "match", "fusion", "local", "joint",
     }  # fmt: skip
 
 
