@@ -162,7 +162,7 @@ def _text_on(text: TextLinker, kb: KnowledgeBase) -> TextLinker:
     entities = _VectorsOn(old.entities, old.kb)
     preparer = TextPreparer(
         kb, old.encoder, old.scorers, old.selection, annotations, old.window, old.context_words, None, entities,
-        old.fusion and old.fusion.settings,
+        None if old.fusion is None else old.fusion.settings,
     )  # fmt: skip
     preparer.sentences = SentenceVectors(old.encoder, texts)
     if old.retrieval is not None:

@@ -143,6 +143,7 @@ def test_distinct_candidates_are_read_once(film_inputs: TextInputs) -> None:
     assert len(scorer(batch.fusion).entities) == len(batch.fusion.distinct)
 
 
+@torch.no_grad()
 def test_contrastive_loss_is_equation_4(film_inputs: TextInputs) -> None:
     scorer, inputs, pieces = scored(film_inputs)
     batch = make_batch(inputs, pieces)
