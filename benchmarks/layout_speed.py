@@ -7,8 +7,8 @@ The files are generated in their published form and size: M3EL of 2024 with 79,6
 read whole in a process of its own through its dataset, every document of every split and every entity, with a report
 of what is irregular, as `mmel data check` does; nothing is kept, so the peak of resident memory is that of reading.
 
-Measured on two cores that eight other programs shared, so in seconds of the processor: M3EL of 2024, 167 MB, 21 s with a
-peak of 135 MB; MIMIC's layout, 52 MB, 4.3 s with a peak of 91 MB.
+Measured on two cores that eight other programs shared, so in seconds of the processor: M3EL of 2024, 167 MB, 21 s with
+a peak of 135 MB; MIMIC's layout, 52 MB, 4.3 s with a peak of 91 MB.
 """
 
 from __future__ import annotations
