@@ -1,0 +1,189 @@
+"""How much of the gold candidate retrieval finds in a whole knowledge base, and how long it takes a mention.
+
+python -m benchmarks.retrieval DATASET --root DIR [--split val] [--retrievers annotations names bm25 dense] [--json]
+
+Each retriever by itself, then ensembles: P+T is annotations with dense (else bm25), N+T names with it, P+N annotations
+with names, and all that are on. Dictionary and heads of `dense` learn from the split `train`. Weights are those of the
+best mean R@10, R@50 and R@100 over a grid in steps of a tenth: on documents of `train` that are left out of what is
+learned (each document's own links for the dictionary, its fold's heads for `dense`), or on the split that --tune names.
+The protocol line says which. Beside WIKIDiverse stand the numbers of Table 4 of Wang et al. 2022.
+
+`ms` is the processor time of a mention, in batches, with one thread; `dense` includes the encoding of the mention.
+Equal scores are in the order of the knowledge base. What only the measured split names is in the base, too, without a
+training link.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from mmel.retrieval_settings import DenseTrainConfig, RetrieverName
+
+if TYPE_CHECKING:
+    from mmel.candidates import MentionTable
+    from mmel.candidates.retrieval import Ensemble, Retriever
+
+DEPTHS = (10, 50, 100)
+PUBLISHED = "wikidiverse-candidates"
+_TUNED = 2000  # training mentions that weights are searched on
+_ENCODED = 100  # mentions whose encoding is timed
+
+
+def measure(retriever: Retriever, table: MentionTable, extra_ms: float = 0) -> dict[str, Any]:
+    """R@1 and R@K of DEPTHS over the mentions whose entity is in the base, and milliseconds of processor time each."""
+    import numpy as np
+
+    started = time.process_time()
+    found = retriever.retrieve(table, max(DEPTHS))
+    ms = 1000 * (time.process_time() - started) / max(len(table), 1) + extra_ms
+    known = table.gold >= 0
+    hit = found.ids[known] == table.gold[known, None]
+    rank = np.where(hit.any(1), hit.argmax(1), max(DEPTHS))
+    recall = {f"R@{k}": round(100 * float((rank < k).mean()), 2) for k in (1, *DEPTHS)}
+    return {**recall, "ms": round(ms, 2), "mentions": int(known.sum())}
+
+
+def combinations(names: Sequence[str]) -> dict[str, list[str]]:
+    """The ensembles of retrievers that are on, by what they are called."""
+    text = next((name for name in ("dense", "bm25") if name in names), None)
+    parts = {"P+T": ("annotations", text), "N+T": ("names", text), "P+N": ("annotations", "names")}
+    chosen = {label: [n for n in part if n] for label, part in parts.items() if all(n in names for n in part)}
+    return chosen | ({"all": list(names)} if len(names) > 2 else {})
+
+
+def rows(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """One row a retriever and ensemble, and the protocol."""
+    import torch
+
+    from mmel.candidates import MentionTable
+    from mmel.candidates.annotations import AnnotationCounts
+    from mmel.candidates.retrieval import Ensemble, Retrieval
+    from mmel.config import EncoderConfig
+    from mmel.datasets import open_dataset
+    from mmel.datasets.knowledge import dataset_kb
+    from mmel.encoders.entities import SentenceVectors
+    from mmel.encoders.text import CachedTextEncoder, TransformerEncoder
+    from mmel.errors import SkipReport
+    from mmel.text.entity_text import entity_texts
+
+    torch.set_num_threads(1)
+    dataset, skips = open_dataset(arguments.dataset, arguments.root), SkipReport()
+    kb = dataset_kb(dataset)
+
+    def read(split: str) -> MentionTable:
+        return MentionTable.of(list(dataset.documents(split, skips))[: arguments.limit], kb)
+
+    train, table = read("train"), read(arguments.split)
+    encoder = CachedTextEncoder(TransformerEncoder(max_tokens=EncoderConfig().max_tokens), keep_documents=False)
+    names = list(dict.fromkeys(arguments.retrievers))
+    counts = AnnotationCounts.of(train, len(kb))
+    retrieval = Retrieval(names, max(DEPTHS), kb, counts, encoder, SentenceVectors(encoder, entity_texts))
+    extra = {}
+    if "dense" in names:
+        retrieval.train(train, DenseTrainConfig(epochs=arguments.epochs), arguments.seed)
+        extra["dense"] = _encoding_ms(encoder, table)
+    members = {one.name: one for one in retrieval.ensemble.members}
+    out = []
+    for name in names:
+        members[name].retrieve(table, 1)  # indexes and caches are made once for the base, not for a mention
+        out.append({"system": name, **measure(members[name], table, extra.get(name, 0)), "weights": ""})
+    held_out = arguments.tune is None
+    tuned_on = _first(train, _TUNED, kb) if held_out else read(arguments.tune)
+    for label, part in combinations(names).items():
+        ensemble, weights = _tuned(Ensemble([members[n] for n in part], depth=max(DEPTHS)), tuned_on, held_out)
+        shown = " ".join(f"{name} {weight:.1f}" for name, weight in zip(part, weights, strict=True))
+        cost = sum(extra.get(name, 0) for name in part)
+        out.append({"system": label, **measure(ensemble, table, cost), "weights": shown})
+    protocol = {
+        "dataset": arguments.dataset,
+        "split": arguments.split,
+        "entities": len(kb),
+        "mentions": int((table.gold >= 0).sum()),
+        "outside_the_base": int((table.labelled & (table.gold < 0)).sum()),
+        "learned_on": f"train ({int((train.gold >= 0).sum()):,} links)",
+        "weights_on": f"train, {len(tuned_on):,} mentions, left out" if held_out else arguments.tune,
+        "skipped": sum(skips.counts.values()),
+    }
+    return out, protocol
+
+
+def _tuned(ensemble: Ensemble, table: MentionTable, leave_out: bool) -> tuple[Ensemble, list[float]]:
+    """The ensemble with the weights that are best on a table, and these."""
+    from mmel.candidates.retrieval import Ensemble
+    from mmel.candidates.retrieval.ensemble import best_weights
+
+    weights, _ = best_weights([ensemble.gather(table, None, leave_out)], [table.gold], DEPTHS)
+    return Ensemble(ensemble.members, weights, ensemble.depth), weights.tolist()
+
+
+def _first(table: MentionTable, mentions: int, kb: Any) -> MentionTable:
+    """The first documents of a table with about so many mentions."""
+    from mmel.candidates import MentionTable
+
+    documents = int(table.doc[min(mentions, len(table)) - 1]) + 1 if len(table) else 0
+    return MentionTable.of(list(table.documents)[:documents], kb)
+
+
+def _encoding_ms(encoder: Any, table: MentionTable) -> float:
+    """Milliseconds of processor time that reading one mention takes, without the cache."""
+    from mmel.candidates.retrieval.dense import mention_texts
+
+    texts = [text for side in mention_texts(table) for text in side[:_ENCODED]]
+    started = time.process_time()
+    encoder.encoder.encode(texts)
+    return 2000 * (time.process_time() - started) / max(len(texts), 1)
+
+
+def published() -> list[dict[str, Any]]:
+    """The rows of Table 4 of Wang et al. 2022, as `benchmarks/tables` has them."""
+    from benchmarks.spec import load
+
+    return [
+        {"system": f"{row.title} ({row.source})", **row.published}
+        for row in load().tables[PUBLISHED].rows
+        if row.published
+    ]
+
+
+def report(measured: Sequence[dict[str, Any]], protocol: dict[str, Any]) -> str:
+    """The protocol line and the table for people."""
+    about = (
+        f"{protocol['dataset']} {protocol['split']}: {protocol['mentions']:,} mentions among all "
+        f"{protocol['entities']:,} entities ({protocol['outside_the_base']} with an entity outside them left out); "
+        f"learned on {protocol['learned_on']}; weights tuned on {protocol['weights_on']}; gold not injected"
+    )
+    columns = ("R@1", *(f"R@{k}" for k in DEPTHS), "ms")
+    lines = [about, f"{'':58}" + "".join(f"{name:>8}" for name in columns)]
+    for row in [*measured, *(published() if protocol["dataset"] == "wikidiverse" else [])]:
+        values = "".join(f"{row[name]:8.2f}" if name in row else f"{'':8}" for name in columns)
+        lines.append(f"{row['system']:58}{values}  {row.get('weights', '')}".rstrip())
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    lines = (__doc__ or "").splitlines()
+    parser = argparse.ArgumentParser(prog="benchmarks.retrieval", description=lines[0], epilog=lines[2])
+    parser.add_argument("dataset", help="as `python -m mmel.data list` names it")
+    parser.add_argument("--root", required=True, type=Path, help="folder of the dataset")
+    parser.add_argument("--split", default="val", help="split that is measured")
+    parser.add_argument("--retrievers", nargs="+", choices=get_args(RetrieverName), default=get_args(RetrieverName))
+    parser.add_argument("--tune", metavar="SPLIT", help="weights on this split instead of train documents left out")
+    parser.add_argument("--epochs", type=int, default=DenseTrainConfig().epochs, help="of dense; 0: plain cosine")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, help="documents of each split")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    arguments = parser.parse_args(argv)
+    measured, protocol = rows(arguments)
+    print(json.dumps({"protocol": protocol, "rows": measured}) if arguments.json else report(measured, protocol))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
