@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmel.encoders.images.base import pixel_rows
+from mmel.encoders.images.base import finite_grid, pixel_rows
 from mmel.errors import InputError
 from mmel.schema import validate
 from mmel.training.checkpoint import load_module, load_tensors, save_tensors
@@ -152,6 +152,22 @@ class PatchEncoder:
                 vectors = functional.normalize(vectors + self.model(batch.flip(2)), dim=-1)
             parts.append(vectors.cpu().numpy())
         return np.concatenate(parts)
+
+    @property
+    def grid_dim(self) -> int:
+        """See GridEncoder."""
+        return self.dim
+
+    @torch.inference_mode()
+    def grid(self, pictures: Sequence[Image]) -> np.ndarray:
+        """Patches after the last layer, before they are pooled: `[n, grid, grid, dim]` float32 (see GridEncoder)."""
+        crops, side = pixel_rows(pictures, self.size), self.model.config.grid
+        parts = [np.empty((0, side, side, self.dim), np.float32)]
+        for start in range(0, len(crops), _BATCH):
+            batch = torch.from_numpy(crops[start : start + _BATCH]).to(self.model.positions.device)
+            patches = self.model.run(self.model.embed(batch), 0, len(self.model.layers))
+            parts.append(patches.reshape(len(batch), side, side, self.dim).cpu().numpy())
+        return finite_grid(np.concatenate(parts), self.id)
 
     def save(self, folder: str | Path) -> Path:
         """Write weights and config as one file, whole or not at all; returns its path."""

@@ -200,7 +200,10 @@ class RegionEncoder:
         self._unreadable, self.keep = unreadable, True
         self._workers, self._batch = workers, batch
         self.id = f"{encoder.id}+{self.reader.id}"
-        self._cache = EncodingCache((folder or cache_root() / "encodings") / self.id, encoder.dim)
+        self._cache = self._open(folder or cache_root() / "encodings")
+
+    def _open(self, folder: Path) -> EncodingCache:
+        return EncodingCache(folder / self.id, self.encoder.dim)
 
     @property
     def dim(self) -> int:
@@ -215,22 +218,31 @@ class RegionEncoder:
         Raises:
             InputError: with unreadable="error", for a picture or a box that cannot be read.
         """
+        skips = SkipReport()
+        stored = self.stored(regions, skips, on_batch)
+        for region, encoding in zip(regions, stored, strict=True):
+            if encoding is None:
+                continue
+            if not len(encoding.vectors):
+                skips.add(NO_FACE, _named(region))
+            elif not _measures(encoding)[0]:
+                skips.add(NO_FACE_CROPPED, _named(region))
+        return _gathered(stored, self.dim, skips)
+
+    def stored(
+        self, regions: Sequence[Region], skips: SkipReport, on_batch: Callable[[int], None] | None = None
+    ) -> list[Encoding | None]:
+        """What is on disk of each region, after what was missing was computed; None and counted where unreadable."""
         problems: dict[str, InputError] = {}
         keys = list(self._keys(regions, problems))
         wanted = dict(zip(keys, regions, strict=True))
         new = self._store(
             [(key, wanted[key]) for key in self._cache.missing(keys) if key not in problems], problems, on_batch
         )
-        stored = [None if key in problems else new[key] if key in new else self._cache.get(key) for key in keys]
-        skips = SkipReport()
-        for key, region, encoding in zip(keys, regions, stored, strict=True):
-            if encoding is None:
+        for key in keys:
+            if key in problems:
                 skips.add(UNREADABLE, str(problems[key]))
-            elif not len(encoding.vectors):
-                skips.add(NO_FACE, _named(region))
-            elif not _measures(encoding)[0]:
-                skips.add(NO_FACE_CROPPED, _named(region))
-        return _gathered(stored, self.dim, skips)
+        return [None if key in problems else new[key] if key in new else self._cache.get(key) for key in keys]
 
     def _keys(self, regions: Sequence[Region], problems: dict[str, InputError]) -> Iterator[str]:
         """What a region's features depend on besides the encoder: the content of its file, and its box."""
@@ -285,12 +297,15 @@ class RegionEncoder:
                 results[key] = Encoding(np.empty((0, self.dim), np.float16), np.empty((0, 2), np.int32))
             else:
                 seen[key] = found
-        vectors = self.encoder.encode([one.picture for one in seen.values()]) if seen else ()
-        for (key, one), vector in zip(seen.items(), vectors, strict=True):
-            # The cache keeps two integers beside a row; here they are the bits of two floats.
-            measures = np.array([[one.confidence, one.size]], np.float32).view(np.int32)
-            results[key] = Encoding(vector[None].astype(np.float16), measures)
+        if seen:
+            results.update(zip(seen, self._encoded(list(seen.values())), strict=True))
         return results
+
+    def _encoded(self, seen: Sequence[Seen]) -> list[Encoding]:
+        vectors = self.encoder.encode([one.picture for one in seen])
+        # The cache keeps two integers beside a row; here they are the bits of two floats.
+        measures = np.array([[one.confidence, one.size] for one in seen], np.float32).view(np.int32)
+        return [Encoding(v[None].astype(np.float16), m[None]) for v, m in zip(vectors, measures, strict=True)]
 
 
 def _middle(picture: Image, side: int) -> Image:

@@ -124,6 +124,16 @@ def test_encode_gives_unit_rows_that_do_not_depend_on_the_batch_or_on_mirroring(
     assert not np.allclose(one_way.encode(pictures), vectors, atol=1e-3)
 
 
+def test_the_mean_of_its_grid_is_what_is_pooled() -> None:
+    batch, model = crops(3), tiny()
+    encoder = PatchEncoder(model)
+    cells = encoder.grid([Image.fromarray(crop.numpy()) for crop in batch])
+    assert cells.shape == (3, 4, 4, 12) and encoder.grid_dim == 12
+    with torch.inference_mode():
+        np.testing.assert_allclose(cells.mean((1, 2)), model.pool(batch).numpy(), atol=1e-5)
+    assert encoder.grid([]).shape == (0, 4, 4, 12)
+
+
 def test_saved_and_loaded_it_is_the_same_encoder(tmp_path: Path) -> None:
     encoder, batch = PatchEncoder(tiny(1), mirror=False), crops(3).numpy()
     path = encoder.save(tmp_path / "run")

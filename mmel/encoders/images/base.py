@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -38,6 +38,22 @@ class ImageEncoder(Protocol):
         ...
 
 
+@runtime_checkable
+class GridEncoder(Protocol):
+    """An ImageEncoder that also gives what it sees before it is pooled (grid features, Huang et al. 2020).
+
+    Attributes:
+        grid_dim: g, the width of a cell's vector.
+    """
+
+    @property
+    def grid_dim(self) -> int: ...
+
+    def grid(self, pictures: Sequence[Image]) -> np.ndarray:
+        """`[len(pictures), rows, columns, grid_dim]` float32, not normalised; pictures as for `encode`."""
+        ...
+
+
 def pixel_rows(pictures: Sequence[Image], size: int) -> np.ndarray:
     """`[n, size, size, 3]` uint8 of RGB pictures; InputError naming the first that is not RGB or not of that size."""
     rows = np.empty((len(pictures), size, size, 3), np.uint8)
@@ -66,6 +82,18 @@ def check_rgb(picture: Image, number: int) -> None:
 def reason(error: Exception) -> str:
     """The first line of what a library says, or what kind of error it is."""
     return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+def finite_grid(cells: np.ndarray, encoder: str) -> np.ndarray:
+    """`cells` `[n, rows, columns, g]`; InputError where one is not finite, also in half precision, as it is stored."""
+    wrong = np.flatnonzero(~(np.abs(cells) <= np.finfo(np.float16).max).all((1, 2, 3)))
+    if len(wrong):
+        raise InputError(
+            f"'{encoder}' gives picture {wrong[0]} cells that are not finite or above {np.finfo(np.float16).max:g}",
+            field="weights",
+            remedy="check that the weights belong to this encoder and are complete",
+        )
+    return cells
 
 
 def unit_rows(rows: np.ndarray, encoder: str) -> np.ndarray:

@@ -12,23 +12,26 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mmel.encoders.images.base import reason, unit_rows
-from mmel.encoders.images.torch_encoder import TorchImageEncoder
+from mmel.encoders.images.torch_encoder import TorchGridEncoder
 from mmel.encoders.images.weights import fit, read_state
 from mmel.encoders.weights import state_digest
 from mmel.errors import ConfigError, InputError, MissingDependencyError, did_you_mean
 from mmel.files import weights_digest
 
+if TYPE_CHECKING:
+    import torch
+
 _SCHEMES = ("hf-hub:", "local-dir:")
 _PREPARED = ("mean", "std", "interpolation", "resize_mode")
 
 
-class OpenClipEncoder(TorchImageEncoder):
-    """A picture or a text to a unit row of the space that a CLIP model has for both.
+class OpenClipEncoder(TorchGridEncoder):
+    """A picture or a text to a unit row of the space that a CLIP model has for both; its last patches as grid.
 
     Args:
         model: open_clip's name (`ViT-B-32`), `hf-hub:OWNER/NAME`, or `local-dir:FOLDER` with `open_clip_config.json`
@@ -82,6 +85,14 @@ class OpenClipEncoder(TorchImageEncoder):
             with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
                 rows[start : start + len(part)] = self._model.encode_text(tokens).float().cpu().numpy()
         return unit_rows(rows, self.id)
+
+    def _cells(self, pictures: torch.Tensor) -> torch.Tensor:
+        # Every visual tower of open_clip has this: its vision transformers, ModifiedResNet, and those of timm.
+        seen = self._model.visual.forward_intermediates(
+            pictures, indices=1, normalize_intermediates=True, intermediates_only=True, output_fmt="NCHW"
+        )
+        cells: torch.Tensor = seen["image_intermediates"][-1]
+        return cells
 
 
 class ClipParts(NamedTuple):

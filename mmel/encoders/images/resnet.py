@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmel.encoders.images.torch_encoder import TorchImageEncoder
+from mmel.encoders.images.torch_encoder import TorchGridEncoder
 from mmel.encoders.images.weights import fit, hub_file, read_state
 from mmel.encoders.weights import state_digest
 from mmel.errors import MissingDependencyError
 
+if TYPE_CHECKING:
+    import torch
 
-class ResNetEncoder(TorchImageEncoder):
-    """Pooled features of a ResNet-50 over whole pictures or regions.
+
+class ResNetEncoder(TorchGridEncoder):
+    """Pooled features of a ResNet-50 over whole pictures or regions; its last stage's cells as grid (7 x 7, g = 2048).
 
     Args:
         weights: `IMAGENET1K_V1`, `IMAGENET1K_V2` (torchvision's names), or a file, which gets the preprocessing of V2.
@@ -50,6 +54,9 @@ class ResNetEncoder(TorchImageEncoder):
         state = read_state(file, sha256)
         fit(model, state, file, unused=("fc.",))
         transform = kind.transforms()
+        # All but pooling and classifier, by the names that torchvision keeps stable.
+        stages = [module for name, module in model.named_children() if name not in ("avgpool", "fc")]
+        self._trunk = nn.Sequential(*stages).eval().to(device)
         super().__init__(
             f"resnet50-{state_digest(model.state_dict())}-{transform.resize_size[0]}",
             model.eval().to(device),
@@ -58,3 +65,6 @@ class ResNetEncoder(TorchImageEncoder):
             precision=precision,
             batch=batch,
         )
+
+    def _cells(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self._trunk(pictures)

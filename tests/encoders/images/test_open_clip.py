@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.encoders.images.models import noise
 
 open_clip = pytest.importorskip("open_clip")
 
-TINY = {
+TINY: dict[str, Any] = {
     "embed_dim": 12,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
     "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
@@ -48,6 +49,29 @@ def test_rows_are_those_of_the_towers(tiny: Path) -> None:
     np.testing.assert_allclose(encoder.encode_text(texts), read.numpy(), atol=1e-5)
     assert encoder.dim == 12
     assert encoder.encode_text([]).shape == (0, 12)
+
+
+@pytest.mark.parametrize("layers", [1, [1, 1, 1, 1]])  # a vision transformer, and a ResNet
+def test_cells_are_what_the_tower_sees_last(layers: int | list[int], tmp_path: Path) -> None:
+    name = f"tiny-grid-{type(layers).__name__}"
+    vision = TINY["vision_cfg"] | {"layers": layers, "image_size": 64}
+    (tmp_path / f"{name}.json").write_text(json.dumps(TINY | {"vision_cfg": vision}))
+    open_clip.add_model_config(tmp_path / f"{name}.json")
+    torch.manual_seed(1)
+    torch.save(open_clip.create_model(name).state_dict(), tmp_path / "w.pt")
+    encoder, pictures = OpenClipEncoder(name, tmp_path / "w.pt", batch=2), noise(3, 50)
+    cells = encoder.grid(pictures)
+    assert cells.shape == (3, *((4, 4, 32) if layers == 1 else (2, 2, 1024))) and encoder.grid_dim == cells.shape[-1]
+    model, _, prepare = open_clip.create_model_and_transforms(name, str(tmp_path / "w.pt"))
+    seen: list[torch.Tensor] = []
+    last = model.visual.ln_post if layers == 1 else model.visual.layer4
+    last.register_forward_hook(lambda _, __, out: seen.append(out))
+    with torch.inference_mode():
+        model.eval().encode_image(torch.stack([prepare(p) for p in pictures]))
+    if layers != 1:
+        np.testing.assert_allclose(cells, seen[0].permute(0, 2, 3, 1).numpy(), atol=1e-4)
+    else:
+        np.testing.assert_allclose(cells.reshape(3, 16, 32), seen[0][:, 1:].numpy(), atol=1e-4)
 
 
 def test_the_same_weights_from_a_folder(tiny: Path) -> None:

@@ -71,6 +71,18 @@ def test_rows_are_those_of_the_bare_model(
     assert found.encode([]).shape == (0, dim)
 
 
+def test_cells_of_a_resnet_average_to_its_vector(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(_resnet().eval().state_dict(), tmp_path / "w.pt")
+    found = ResNetEncoder(tmp_path / "w.pt", batch=2)
+    pictures = noise(3, 90)
+    cells = found.grid(pictures)
+    assert cells.shape == (3, 7, 7, 2048) and cells.dtype == np.float32 and found.grid_dim == 2048
+    mean = cells.mean((1, 2))
+    np.testing.assert_allclose(mean / np.linalg.norm(mean, axis=1, keepdims=True), found.encode(pictures), atol=1e-5)
+    assert found.grid([]).shape == (0, 7, 7, 2048)
+
+
 def test_weights_of_another_architecture(tmp_path: Path) -> None:
     torch.save(_resnet().state_dict(), tmp_path / "resnet.pt")
     with pytest.raises(InputError, match=r"resnet.pt.*another architecture than InceptionResnetV1 \(missing: block8"):
