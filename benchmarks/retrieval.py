@@ -1,11 +1,13 @@
 """How much of the gold candidate retrieval finds in a whole knowledge base, and how long it takes a mention.
 
 python -m benchmarks.retrieval DATASET --root DIR [--split val] [--retrievers annotations names bm25 dense] [--json]
+python -m benchmarks.retrieval wikidiverse --root DIR --clip open-clip:ViT-B-32 --clip-weights FILE
 
 Each retriever by itself, then ensembles: P+T is annotations with dense (else bm25), N+T names with it, P+N annotations
-with names, and all that are on. Dictionary and heads of `dense` learn from the split `train`. Weights are those of the
-best mean R@10, R@50 and R@100 over a grid in steps of a tenth: on documents of `train` that are left out of what is
-learned (each document's own links for the dictionary, its fold's heads for `dense`), or on the split that --tune names.
+with names, and all that are on. With --clip, V is the pictures of the documents against texts or pictures of entities.
+Dictionary and heads of `dense` learn from the split `train`. Weights are those of the best mean R@10, R@50 and R@100
+over a grid in steps of a tenth: on documents of `train` that are left out of what is learned (each document's own links
+for the dictionary, its fold's heads for `dense`), or on the split that --tune names.
 The protocol line says which. Beside WIKIDiverse stand the numbers of Table 4 of Wang et al. 2022.
 
 `ms` is the processor time of a mention, in batches, with one thread; `dense` includes the encoding of the mention.
@@ -28,6 +30,8 @@ from mmel.retrieval_settings import DenseTrainConfig, RetrieverName
 if TYPE_CHECKING:
     from mmel.candidates import MentionTable
     from mmel.candidates.retrieval import Ensemble, Retriever
+    from mmel.encoders.text import CachedTextEncoder
+    from mmel.kb import KnowledgeBase
 
 DEPTHS = (10, 50, 100)
 PUBLISHED = "wikidiverse-candidates"
@@ -52,7 +56,15 @@ def measure(retriever: Retriever, table: MentionTable, extra_ms: float = 0) -> d
 def combinations(names: Sequence[str]) -> dict[str, list[str]]:
     """The ensembles of retrievers that are on, by what they are called."""
     text = next((name for name in ("dense", "bm25") if name in names), None)
-    parts = {"P+T": ("annotations", text), "N+T": ("names", text), "P+N": ("annotations", "names")}
+    parts: dict[str, tuple[str | None, ...]] = {
+        "P+T": ("annotations", text),
+        "N+T": ("names", text),
+        "P+N": ("annotations", "names"),
+    }
+    for name in names:
+        if name.startswith("clip-"):
+            sees = name.removeprefix("clip-")
+            parts |= {f"T+V ({sees})": (text, name), f"P+T+V ({sees})": ("annotations", text, name)}
     chosen = {label: [n for n in part if n] for label, part in parts.items() if all(n in names for n in part)}
     return chosen | ({"all": list(names)} if len(names) > 2 else {})
 
@@ -89,6 +101,10 @@ def rows(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str,
         retrieval.train(train, DenseTrainConfig(epochs=arguments.epochs), arguments.seed)
         extra["dense"] = _encoding_ms(encoder, table)
     members = {one.name: one for one in retrieval.ensemble.members}
+    if arguments.clip is not None:
+        pictured = _pictured(arguments, kb, dataset.pictures)
+        members |= {one.name: one for one in pictured}
+        names += [one.name for one in pictured]
     out = []
     for name in names:
         members[name].retrieve(table, 1)  # indexes and caches are made once for the base, not for a mention
@@ -113,6 +129,25 @@ def rows(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str,
     return out, protocol
 
 
+def _pictured(arguments: argparse.Namespace, kb: KnowledgeBase, pictures: Path) -> list[Retriever]:
+    """The retrievers by pictures: against texts, and where entities have pictures against these."""
+    from mmel.candidates.retrieval.clip import PictureRetriever
+    from mmel.encoders.images import make_image_encoder
+    from mmel.errors import ConfigError
+    from mmel.vision.gallery import TextTower, picture_gallery, text_gallery
+    from mmel.vision.regions import RegionEncoder
+
+    encoder = make_image_encoder(arguments.clip, arguments.clip_weights)
+    if not isinstance(encoder, TextTower):
+        raise ConfigError(f"encoder '{arguments.clip}' reads no texts. Remedy: --clip open-clip:MODEL")
+    regions = RegionEncoder(encoder)
+    out: list[Retriever] = [PictureRetriever("clip-text-image", text_gallery(kb, encoder), regions, pictures)]
+    if any(entity.images for entity in kb):
+        gallery, _ = picture_gallery(kb, pictures, regions)
+        out.append(PictureRetriever("clip-image-image", gallery, regions, pictures))
+    return out
+
+
 def _tuned(ensemble: Ensemble, table: MentionTable, leave_out: bool) -> tuple[Ensemble, list[float]]:
     """The ensemble with the weights that are best on a table, and these."""
     from mmel.candidates.retrieval import Ensemble
@@ -122,7 +157,7 @@ def _tuned(ensemble: Ensemble, table: MentionTable, leave_out: bool) -> tuple[En
     return Ensemble(ensemble.members, weights, ensemble.depth), weights.tolist()
 
 
-def _first(table: MentionTable, mentions: int, kb: Any) -> MentionTable:
+def _first(table: MentionTable, mentions: int, kb: KnowledgeBase) -> MentionTable:
     """The first documents of a table with about so many mentions."""
     from mmel.candidates import MentionTable
 
@@ -130,7 +165,7 @@ def _first(table: MentionTable, mentions: int, kb: Any) -> MentionTable:
     return MentionTable.of(list(table.documents)[:documents], kb)
 
 
-def _encoding_ms(encoder: Any, table: MentionTable) -> float:
+def _encoding_ms(encoder: CachedTextEncoder, table: MentionTable) -> float:
     """Milliseconds of processor time that reading one mention takes, without the cache."""
     from mmel.candidates.retrieval.dense import mention_texts
 
@@ -176,6 +211,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--retrievers", nargs="+", choices=get_args(RetrieverName), default=get_args(RetrieverName))
     parser.add_argument("--tune", metavar="SPLIT", help="weights on this split instead of train documents left out")
     parser.add_argument("--epochs", type=int, default=DenseTrainConfig().epochs, help="of dense; 0: plain cosine")
+    parser.add_argument("--clip", metavar="ENCODER", help="encoder of pictures and texts, such as open-clip:ViT-B-32")
+    parser.add_argument("--clip-weights", type=Path, help="file of its weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="documents of each split")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")

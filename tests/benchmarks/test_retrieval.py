@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.retrieval import DEPTHS, combinations, main, published
+from tests.encoders.images.models import write_clip
+from tests.tiny import write_film_world
 
 
 def test_ensembles_are_those_of_what_is_on() -> None:
@@ -19,6 +21,9 @@ def test_ensembles_are_those_of_what_is_on() -> None:
     }
     assert combinations(["names", "bm25"]) == {"N+T": ["names", "bm25"]}
     assert combinations(["names"]) == {}
+    seen = combinations(["annotations", "dense", "clip-text-image"])
+    assert list(seen) == ["P+T", "T+V (text-image)", "P+T+V (text-image)", "all"]
+    assert seen["T+V (text-image)"] == ["dense", "clip-text-image"]
 
 
 def test_published_numbers_are_those_of_the_table() -> None:
@@ -43,3 +48,15 @@ def test_a_small_world(
     text = capsys.readouterr().out
     assert "weights tuned on val" in text.splitlines()[0] and "gold not injected" in text
     assert len(text.splitlines()) == 5, "published numbers stand beside their own dataset only"
+
+
+def test_pictures_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("open_clip")
+    monkeypatch.setenv("MMEL_CACHE", str(tmp_path / "cache"))
+    films = write_film_world(tmp_path / "films", 6, {"train": 6, "val": 4}, 3)
+    clip = write_clip(tmp_path / "benchmark-clip")
+    arguments = ["movies", "--root", str(films), "--retrievers", "annotations", "bm25", "--json"]
+    assert main([*arguments, "--clip", f"open-clip:local-dir:{clip}"]) == 0
+    rows = {row["system"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert {"clip-text-image", "clip-image-image", "T+V (image-image)", "P+T+V (text-image)", "all"} <= set(rows)
+    assert len(rows["P+T+V (text-image)"]["weights"].split()) == 6

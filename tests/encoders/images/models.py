@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,27 @@ def noise(count: int, size: int = SIZE, seed: int = 0) -> list[Image.Image]:
     """RGB pictures of independent pixels."""
     random = np.random.default_rng(seed)
     return [Image.fromarray(random.integers(0, 256, (size, size, 3), np.uint8)) for _ in range(count)]
+
+
+def write_clip(folder: Path) -> Path:
+    """The folder of a random CLIP of 12 units, for `open-clip:local-dir:FOLDER`; open_clip knows its name, too."""
+    import open_clip
+    import torch
+
+    settings = {
+        "embed_dim": 12,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+        "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
+    folder.mkdir()
+    named = folder.parent / f"{folder.name}.json"
+    named.write_text(json.dumps(settings), encoding="utf-8")
+    open_clip.add_model_config(named)
+    about = {"model_cfg": settings, "preprocess_cfg": {"size": 32}}
+    (folder / "open_clip_config.json").write_text(json.dumps(about), encoding="utf-8")
+    torch.manual_seed(2)
+    torch.save(open_clip.create_model(folder.name).state_dict(), folder / "open_clip_pytorch_model.bin")
+    return folder
 
 
 def write_corner_model(
