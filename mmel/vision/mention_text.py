@@ -13,9 +13,9 @@ from mmel.vision_settings import MentionText
 def mention_words(text: str, mentions: Sequence[TextMention], form: MentionText) -> list[str]:
     """The text of each mention of a document's `text`, in a form of M, S, S1 and D.
 
-    M is the mention's surface, S the whole text, S1 the sentence that the mention begins in, D its description
-    (`extra["description"]`): `M-S` is "M: S", `S-M` is "S M", `S-M-D` is "S M: D", which without a description is
-    "S M", and so with S1.
+    M is the mention's surface, or the longer name that a dataset has for it, S the whole text, S1 the sentence that the
+    mention begins in, D its description (`extra["description"]`): `M-S` is "M: S", `S-M` is "S M", `S-M-D` is "S M: D",
+    which without a description is "S M", and so with S1.
     """
     starts = sentence_starts(text)
     return [_words(text, starts, mention, form) for mention in mentions]
@@ -30,10 +30,11 @@ def _words(text: str, starts: Sequence[int], mention: TextMention, form: Mention
     context = " ".join((_sentence(text, starts, mention) if "S1" in form else text).split())
     if form in ("S", "S1"):
         return context
+    name = mention.name or mention.text
     if form.startswith("M-"):
-        return f"{mention.text}: {context}"
+        return f"{name}: {context}"
     description = f": {(mention.extra or {})['description']}" if form.endswith("-D") and described(mention) else ""
-    return f"{context} {mention.text}{description}"
+    return f"{context} {name}{description}"
 
 
 def _sentence(text: str, starts: Sequence[int], mention: TextMention) -> str:

@@ -43,6 +43,10 @@ def test_every_form_is_tested_and_a_description_may_lack() -> None:
             assert with_m == with_d
 
 
+def test_a_longer_name_takes_the_place_of_the_surface() -> None:
+    assert mention_words(TEXT, [replace(OTTO, name="Otto Renn")], "S1-M") == ["Mira met Otto there! Otto Renn"]
+
+
 def test_mentions_at_the_ends_and_of_several_sentences() -> None:
     text = "Ada ran. Bea sat"
     mentions = [TextMention(0, 3, "Ada"), TextMention(13, 16, "sat"), TextMention(4, 12, "ran. Bea")]
