@@ -143,7 +143,7 @@ def make_batch(inputs: TextInputs, pieces: Sequence[tuple[int, int]], with_words
         same_name=_shared(_pairs(piece, table.surface_group[rows]), ids),
         same_doc=_shared(piece, ids),
         edges=_edges(inputs, pieces),
-        fusion=None if inputs.fusion is None else FusionBatch.of(inputs.fusion, rows, distinct),
+        fusion=None if inputs.fusion is None else FusionBatch.of(inputs.fusion, rows, inputs.slot[rows]),
     )
 
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmel.config import ModelConfig
-from mmel.text.fusion_inputs import BOX, FusionBatch, Sources, padded
+from mmel.text.fusion_inputs import FusionBatch, Sources, padded
+from mmel.vision.grids import BOX
 
 _CHUNK = 256  # things that are encoded at a time, those of like length together
 _PRIOR, _LOG_SCALE = 1e-4, 5.0  # log p(e|m) is finite, and of the size of what stands beside it
@@ -60,10 +61,10 @@ class FusionScorer(nn.Module):
 
     def forward(self, batch: FusionBatch) -> Fused:
         """The vectors of a batch's mentions and of its distinct candidates."""
-        states = self.mention(batch.mentions, batch.windows)
+        states = self.mention(batch.mentions)
         mentions = self.pool(pooled(states, batch.window, batch.span, self.pooling))
         # An entity is no span of a text: what stands for it is a token put first, which has read all others.
-        entities = self.entity(batch.entities, batch.distinct)
+        entities = self.entity(batch.entities)
         return Fused(mentions, entities.rows[entities.first])
 
     def score(self, mentions: Tensor, entities: Tensor, prior: Tensor) -> Tensor:
@@ -77,17 +78,19 @@ class FusionScorer(nn.Module):
         entities = functional.embedding(slot, fused.entities)
         return self.score(fused.mentions.unsqueeze(1), entities, prior)
 
-    def negatives(self, fused: Fused, slot: Tensor, mask: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
+    def negatives(self, fused: Fused, slot: Tensor, ids: Tensor, mask: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
         """Psi `[m, b]` of each mention and the gold entities of the b mentions that have one; where it is a negative.
 
         What is among a mention's own candidates is none: its own gold, or a hard negative already. Of the others the
-        name never meant one, p(e|m) = 0. slot, mask `[m, k]`; gold `[m]` column or -1.
+        name never meant one, p(e|m) = 0. slot as `candidates`; ids, mask `[m, k]` of the candidates, numbers that are
+        equal for one entity; gold `[m]` column or -1.
         """
         labelled = gold >= 0
-        golds = slot[labelled].gather(1, gold[labelled].unsqueeze(1)).squeeze(1)
-        own = ((slot.unsqueeze(-1) == golds) & mask.unsqueeze(-1)).any(1)
+        column = gold[labelled].unsqueeze(1)
+        entity, row = ids[labelled].gather(1, column).squeeze(1), slot[labelled].gather(1, column).squeeze(1)
+        own = ((ids.unsqueeze(-1) == entity) & mask.unsqueeze(-1)).any(1)
         zero = fused.mentions.new_zeros(own.shape)
-        return self.score(fused.mentions.unsqueeze(1), fused.entities[golds].unsqueeze(0), zero), ~own
+        return self.score(fused.mentions.unsqueeze(1), fused.entities[row].unsqueeze(0), zero), ~own
 
 
 def pooled(states: States, window: Tensor, span: Tensor, how: Literal["first-last", "first", "mean"]) -> Tensor:
@@ -126,12 +129,12 @@ class FusionEncoder(nn.Module):
         self.cross = nn.ModuleList(CrossLayer(config, grid_dim is not None, i + 1 < crossing) for i in range(crossing))
         self.norm = nn.LayerNorm(size)
 
-    def forward(self, sources: Sources, which: np.ndarray) -> States:
-        """The hidden states of the things `which` `[n]`, those of one length and of one set of modalities together."""
+    def forward(self, sources: Sources) -> States:
+        """The hidden states of n things, encoded with those of one length and of one set of modalities."""
         device, size = self.norm.weight.device, self.norm.normalized_shape[0]
-        parts, first, total = [], torch.zeros(len(which), dtype=torch.long), 0
-        for chunk in chunks(sources.lengths(which)):
-            states = self._encoded(sources, which[chunk], device)
+        parts, first, total = [], torch.zeros(len(sources), dtype=torch.long), 0
+        for chunk in chunks(sources.lengths):
+            states = self._encoded(sources, chunk, device)
             width = states.shape[1]
             first[torch.from_numpy(chunk)] = total + torch.arange(len(chunk)) * width
             total += len(chunk) * width

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,11 +14,12 @@ from torch import Tensor
 from mmel.candidates import MentionTable
 from mmel.encoders.cache import Encoding
 from mmel.encoders.text import CachedTextEncoder
+from mmel.errors import ConfigError, SkipReport
 from mmel.kb import KnowledgeBase
 from mmel.text.entity_text import entity_texts
+from mmel.vision.grids import Grid, PictureGrids
 
 _CHARACTERS = 8  # of a text that are read for each word piece of it that is kept: pieces are shorter
-BOX = 4
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class FusionSettings:
 
     tokens: int = 64
     features: Literal["contextual", "embedding"] = "contextual"
+    pictures: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,23 @@ class Sources:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def lengths(self, which: np.ndarray) -> np.ndarray:
-        """`[n, 2]` numbers of tokens and of cells of some things."""
-        cells = self.cells
-        return np.array([(len(self.tokens[i]), 0 if cells is None else len(cells[i])) for i in which], np.int64)
+    def take(self, which: np.ndarray, text: np.ndarray, picture: np.ndarray) -> Sources:
+        """Some things `[n]`, of each its text and its pictures where these `[n]` bool allow them."""
+
+        def taken(items: Sequence[np.ndarray], shown: np.ndarray) -> list[np.ndarray]:
+            return [items[i] if on else items[i][:0] for i, on in zip(which.tolist(), shown.tolist(), strict=True)]
+
+        tokens = taken(self.tokens, text)
+        if self.cells is None or self.boxes is None:
+            return Sources(tokens)
+        return Sources(tokens, taken(self.cells, picture), taken(self.boxes, picture))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """`[n, 2]` numbers of tokens and of cells."""
+        tokens = [len(one) for one in self.tokens]
+        cells = [0] * len(tokens) if self.cells is None else [len(one) for one in self.cells]
+        return np.stack([np.array(tokens, np.int64), np.array(cells, np.int64)], 1)
 
 
 @dataclass(frozen=True)
@@ -71,58 +87,114 @@ class FusionBatch:
     """The part of `FusionInputs` that a batch of m mentions and u distinct candidates reads.
 
     Attributes:
-        windows: numbers of the distinct windows among `mentions`; window `[m]` indexes them; span as FusionInputs.
-        distinct: `[u]` numbers of the candidates among `entities`.
+        mentions: the distinct windows of the batch; window `[m]` indexes them; span `[m, 2]` as FusionInputs.
+        entities: the distinct candidates of the batch; slot `[m, k]` indexes them.
     """
 
     mentions: Sources
-    windows: np.ndarray
     window: Tensor
     span: Tensor
     entities: Sources
-    distinct: np.ndarray
+    slot: Tensor
 
     @classmethod
-    def of(cls, inputs: FusionInputs, rows: np.ndarray, distinct: np.ndarray) -> FusionBatch:
-        """What the mentions `rows` and the candidates `distinct` read."""
-        windows, window = np.unique(inputs.window[rows], return_inverse=True)
-        span = torch.from_numpy(inputs.span[rows])
-        return cls(inputs.mentions, windows, torch.from_numpy(window), span, inputs.entities, distinct)
+    def of(
+        cls, inputs: FusionInputs, rows: np.ndarray, slot: np.ndarray, sides: np.ndarray | None = None
+    ) -> FusionBatch:
+        """What the mentions `rows` `[m]` read, and their candidates, numbers `slot` `[m, k]` among all.
+
+        sides: `[m, 4]` bool, whether a mention may show its text, its pictures, its candidates' texts, their pictures;
+            None: all that there is. A candidate that two mentions may see differently is two.
+        """
+        sides = np.ones((len(rows), 4), bool) if sides is None else sides
+        windows, window = _distinct(inputs.window[rows], sides[:, :2], inputs.mentions)
+        entities, places = _distinct(slot, sides[:, None, 2:], inputs.entities)
+        span = np.where(sides[:, :1], inputs.span[rows], -1)
+        return cls(windows, torch.from_numpy(window), torch.from_numpy(span), entities, torch.from_numpy(places))
 
     def to(self, device: torch.device) -> FusionBatch:
         """The batch on a device; sources are read from where they are."""
-        moved = self.window.to(device), self.span.to(device)
-        return FusionBatch(self.mentions, self.windows, *moved, self.entities, self.distinct)
+        moved = (each.to(device) for each in (self.window, self.span, self.slot))
+        window, span, slot = moved
+        return FusionBatch(self.mentions, window, span, self.entities, slot)
+
+
+def _distinct(number: np.ndarray, sides: np.ndarray, sources: Sources) -> tuple[Sources, np.ndarray]:
+    """The distinct things `number` `[..]`, seen from `sides` `[.., 2]`, and which of them each is."""
+    key = number * 4 + sides[..., 0] * 2 + sides[..., 1]
+    found, place = np.unique(key, return_inverse=True)
+    return sources.take(found // 4, found // 2 % 2 > 0, found % 2 > 0), place.reshape(number.shape)
 
 
 class FusionReader:
-    """Reads mentions, and titles with descriptions of entities, as `settings` have it."""
+    """Reads mentions, titles with descriptions of entities, and pictures of both, as `settings` have it.
+
+    Attributes:
+        grids: reads pictures; None where text alone is read.
+        kb_pictures: folder that those of entities are relative to.
+        skips: pictures that could not be read.
+    """
 
     def __init__(
         self,
         encoder: CachedTextEncoder,
         settings: FusionSettings,
         on_batch: Callable[[int], None] | None = None,
+        grids: PictureGrids | None = None,
+        kb_pictures: Path | None = None,
     ) -> None:
         self.encoder, self.settings, self.on_batch = encoder, settings, on_batch
+        self.grids, self.kb_pictures, self.skips = grids, kb_pictures, SkipReport()
 
-    def __call__(self, table: MentionTable, entities: np.ndarray, kb: KnowledgeBase) -> FusionInputs:
-        """What is read of the mentions of a table and of the entities (indices `[U]` of the base)."""
+    @property
+    def grid_dim(self) -> int | None:
+        """g, the width of a cell; None where text alone is read."""
+        return None if self.grids is None else self.grids.dim
+
+    def __call__(
+        self, table: MentionTable, entities: np.ndarray, kb: KnowledgeBase, pictures: Path | None = None
+    ) -> FusionInputs:
+        """What is read of the mentions of a table and of the entities (indices `[U]` of the base).
+
+        pictures: folder that the images of documents are relative to.
+        """
         encodings = self._vectors([document.text for document in table.documents])
         doc, first, last, span = mention_windows(table, encodings, self.settings.tokens)
         key, window = np.unique(np.stack([doc, first, last], 1), axis=0, return_inverse=True)
         vectors = [np.asarray(encoding.vectors) for encoding in encodings]
-        mentions = Sources([vectors[d][a:b] for d, a, b in key.tolist()])
+        tokens = [vectors[d][a:b] for d, a, b in key.tolist()]
+        shown = self._grids([document.images for document in table.documents], pictures)
+        mentions = _sources(tokens, [shown[d] for d in key[:, 0].tolist()] if shown else None)
         return FusionInputs(mentions, window.reshape(-1), span, self._entities(entities, kb))
 
     def _entities(self, entities: np.ndarray, kb: KnowledgeBase) -> Sources:
         most = self.settings.tokens
         texts = [text[: _CHARACTERS * most] for text in entity_texts(entities, kb, 0)]
-        return Sources([np.asarray(one.vectors)[:most] for one in self._vectors(texts, keep=True)])
+        tokens = [np.asarray(one.vectors)[:most] for one in self._vectors(texts, keep=True)]
+        images = [entity.images for entity in kb.entities(entities)] if self.grids else []
+        return _sources(tokens, self._grids(images, self.kb_pictures))
+
+    def _grids(self, images: Sequence[Sequence[str]], folder: Path | None) -> list[Grid] | None:
+        """The grids of each thing's first pictures; None where text alone is read."""
+        if self.grids is None:
+            return None
+        if folder is None and any(images):
+            raise ConfigError(
+                "model.fusion_pictures reads pictures, and the folder that they lie in is not known. Remedy: give "
+                "`pictures`, the folder that `images` are relative to"
+            )
+        paths = [[(folder or Path()) / image for image in each] for each in images]
+        return self.grids.read(paths, self.settings.pictures, self.skips, self.on_batch)
 
     def _vectors(self, texts: Sequence[str], keep: bool | None = None) -> list[Encoding]:
         contextual = self.settings.features == "contextual"
         return self.encoder.token_vectors(texts, self.on_batch, keep, contextual)
+
+
+def _sources(tokens: Sequence[np.ndarray], grids: Sequence[Grid] | None) -> Sources:
+    if grids is None:
+        return Sources(tokens)
+    return Sources(tokens, [grid.cells for grid in grids], [grid.boxes for grid in grids])
 
 
 def mention_windows(

@@ -111,7 +111,7 @@ class TextModel(nn.Module):
         if self.fusion is not None:
             assert batch.fusion is not None
             fused = self.fusion(batch.fusion)
-            fusion = self.fusion.candidates(fused, batch.slot, batch.prior)
+            fusion = self.fusion.candidates(fused, batch.fusion.slot, batch.prior)
             parts.append(torch.where(batch.mask, fusion, 0).unsqueeze(-1))
         columns = with_rivals(torch.cat(parts, -1), batch.mask)
         psi, hidden = self.local(columns, batch.mask)

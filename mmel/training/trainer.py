@@ -155,10 +155,10 @@ def batch_loss(rule: TrainConfig, model: AnyModel, batch: TextBatch) -> tuple[Te
     if rule.loss != "contrastive":
         stages = model(batch)
         return text_loss(rule, stages, batch.gold, batch.mask), stages
-    assert isinstance(model, TextModel) and model.fusion is not None
+    assert isinstance(model, TextModel) and model.fusion is not None and batch.fusion is not None
     stages, fused, scores = model.scored(batch)
     assert fused is not None and scores is not None
-    others = model.fusion.negatives(fused, batch.slot, batch.mask, batch.gold)
+    others = model.fusion.negatives(fused, batch.fusion.slot, batch.slot, batch.mask, batch.gold)
     contrast = contrastive_loss(scores, batch.gold, batch.mask, *others)
     return text_loss(rule, stages, batch.gold, batch.mask) + contrast, stages
 

@@ -16,7 +16,7 @@ from mmel.config import Config, ModelConfig
 from mmel.errors import ConfigError
 from mmel.text.batch import make_batch
 from mmel.text.fusion import FusionEncoder, FusionScorer, States, chunks, pooled
-from mmel.text.fusion_inputs import FusionBatch, Sources
+from mmel.text.fusion_inputs import FusionBatch, FusionInputs, Sources
 from mmel.text.losses import contrastive_loss
 from mmel.text.prepare import TextInputs
 
@@ -47,7 +47,7 @@ def encoder_of(kind: Kind, grid: int | None = GRID, seed: int = 0) -> FusionEnco
 @torch.no_grad()
 def states_of(encoder: FusionEncoder, sources: Sources, which: list[int]) -> list[Tensor]:
     """States of each thing: its start token, then its tokens."""
-    states = encoder(sources, np.array(which))
+    states = encoder(sources.take(np.array(which), *np.ones((2, len(which)), bool)))
     return [states.rows[f : f + 1 + len(sources.tokens[i])] for i, f in zip(which, states.first.tolist(), strict=True)]
 
 
@@ -123,14 +123,14 @@ def test_permuted_candidates_have_permuted_scores(film_inputs: TextInputs, kind:
     scorer, inputs, pieces = scored(film_inputs, kind)
     batch = make_batch(inputs, pieces)
     assert batch.fusion is not None
-    own = scorer.candidates(scorer(batch.fusion), batch.slot, batch.prior)
+    own = scorer.candidates(scorer(batch.fusion), batch.fusion.slot, batch.prior)
     order = torch.randperm(own.shape[1], generator=torch.Generator().manual_seed(2))
-    turned = scorer.candidates(scorer(batch.fusion), batch.slot[:, order], batch.prior[:, order])
+    turned = scorer.candidates(scorer(batch.fusion), batch.fusion.slot[:, order], batch.prior[:, order])
     torch.testing.assert_close(turned, own[:, order])
     # A candidate's score is its own: that of the same entity, text and prior, whoever competes.
     alone = make_batch(inputs, pieces[:1])
     assert alone.fusion is not None
-    mine = scorer.candidates(scorer(alone.fusion), alone.slot, alone.prior)
+    mine = scorer.candidates(scorer(alone.fusion), alone.fusion.slot, alone.prior)
     torch.testing.assert_close(mine, own[: len(mine)], atol=1e-5, rtol=1e-4)
 
 
@@ -139,8 +139,33 @@ def test_distinct_candidates_are_read_once(film_inputs: TextInputs) -> None:
     batch = make_batch(inputs, pieces)
     assert batch.fusion is not None
     ids = inputs.candidates.ids[batch.rows]
-    assert len(batch.fusion.distinct) <= len(np.unique(ids[ids >= 0])) + 1
-    assert len(scorer(batch.fusion).entities) == len(batch.fusion.distinct)
+    assert len(batch.fusion.entities) <= len(np.unique(ids[ids >= 0])) + 1  # pads share slot 0
+    assert len(scorer(batch.fusion).entities) == len(batch.fusion.entities)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_modality_that_a_task_forbids_is_as_if_it_were_not_there(kind: Kind) -> None:
+    torch.manual_seed(0)
+    scorer = FusionScorer(settings_of(kind), DIM, GRID).eval()
+    mentions, entities = things([(TOKENS, 4), (5, 0)], 1), things([(3, 2), (TOKENS, 0), (2, 3)], 2)
+    inputs = FusionInputs(mentions, np.array([0, 1, 0]), np.array([[0, 1], [2, 4], [3, 3]]), entities)
+    slot, rows = np.array([[0, 1], [2, 0], [1, 2]]), np.arange(3)
+    # Mentions and candidates as T -> T, I+T -> I, I -> I+T.
+    sides = np.array([[True, False, True, False], [True, True, False, True], [False, True, True, True]])
+
+    def bare(of: Sources, text: bool, picture: bool) -> Sources:
+        return of.take(np.arange(len(of)), np.full(len(of), text), np.full(len(of), picture))
+
+    with torch.no_grad():
+        batch = FusionBatch.of(inputs, rows, slot, sides)
+        found = scorer.candidates(scorer(batch), batch.slot, torch.ones(3, 2))
+        for i, (text, picture, read, seen) in enumerate(sides.tolist()):
+            span = inputs.span if text else np.full((3, 2), -1)
+            only = FusionInputs(bare(mentions, text, picture), inputs.window, span, bare(entities, read, seen))
+            alone = FusionBatch.of(only, rows, slot)
+            expected = scorer.candidates(scorer(alone), alone.slot, torch.ones(3, 2))
+            torch.testing.assert_close(found[i], expected[i], atol=1e-5, rtol=1e-4)
+    assert len(batch.entities) == 6 and len(FusionBatch.of(inputs, rows, slot).entities) == 3
 
 
 @torch.no_grad()
@@ -149,8 +174,8 @@ def test_contrastive_loss_is_equation_4(film_inputs: TextInputs) -> None:
     batch = make_batch(inputs, pieces)
     assert batch.fusion is not None
     fused = scorer(batch.fusion)
-    own = scorer.candidates(fused, batch.slot, batch.prior)
-    others, negative = scorer.negatives(fused, batch.slot, batch.mask, batch.gold)
+    own = scorer.candidates(fused, batch.fusion.slot, batch.prior)
+    others, negative = scorer.negatives(fused, batch.fusion.slot, batch.slot, batch.mask, batch.gold)
     ids, gold = inputs.candidates.ids[batch.rows], batch.gold.tolist()
     labelled = [i for i, g in enumerate(gold) if g >= 0]
     assert labelled and others.shape == (len(gold), len(labelled)) and bool(negative.any())
@@ -161,7 +186,7 @@ def test_contrastive_loss_is_equation_4(film_inputs: TextInputs) -> None:
             total += float(own[i, k].exp()) if k != gold[i] and ids[i, k] >= 0 else 0.0
         for b in labelled:
             if b != i and ids[b, gold[b]] not in ids[i][ids[i] >= 0]:
-                entity = fused.entities[batch.slot[b, gold[b]]]
+                entity = fused.entities[batch.fusion.slot[b, gold[b]]]
                 total += float(scorer.score(fused.mentions[i], entity, torch.tensor(0.0)).exp())
         terms.append(np.log(total) - float(own[i, gold[i]]))
     found = contrastive_loss(own, batch.gold, batch.mask, others, negative)
@@ -178,8 +203,8 @@ def test_gradients_reach_every_parameter(kind: Kind, pooling: str) -> None:
     scorer = FusionScorer(settings_of(kind, fusion_pooling=pooling), DIM, GRID)
     mentions, entities = things([(TOKENS, 4), (5, 0)], 1), things([(3, 2), (TOKENS, 0), (2, 3)], 2)
     window, span = torch.tensor([0, 1, 0]), torch.tensor([[0, 1], [2, 4], [3, 3]])
-    fused = scorer(FusionBatch(mentions, np.arange(2), window, span, entities, np.arange(3)))
-    own = scorer.candidates(fused, torch.tensor([[0, 1], [2, 0], [1, 2]]), torch.rand(3, 2))
+    batch = FusionBatch(mentions, window, span, entities, torch.tensor([[0, 1], [2, 0], [1, 2]]))
+    own = scorer.candidates(scorer(batch), batch.slot, torch.rand(3, 2))
     own.logsumexp(1).sum().backward()
     silent = [name for name, p in scorer.named_parameters() if p.grad is None or not p.grad.any()]
     assert silent == []

@@ -117,6 +117,8 @@ def pad(batch: TextBatch, mentions: int, candidates: int) -> TextBatch:
         new = torch.full((m, candidates), int(old.max()) + 1)
         pads = old[~batch.mask]
         slots[name] = torch.cat([old, new if not len(pads) else torch.full_like(new, int(pads[0]))], 1).reshape(-1)
+    if batch.fusion is not None:
+        slots["fusion"] = replace(batch.fusion, slot=wider(batch.fusion.slot, 0))
     cell = batch.edges.cell // k * (k + candidates) + batch.edges.cell % k
     return replace(
         batch,
@@ -147,7 +149,8 @@ def shuffle(batch: TextBatch, order: Tensor) -> TextBatch:
         if f.name not in ("rows", "place", "vectors", "tokens", "same_name", "same_doc", "edges", "fusion")
     }
     if batch.fusion is not None:
-        moved["fusion"] = replace(batch.fusion, window=batch.fusion.window[order], span=batch.fusion.span[order])
+        part = batch.fusion
+        moved["fusion"] = replace(part, window=part.window[order], span=part.span[order], slot=part.slot[order])
     slots: dict[str, Any] = {
         name: getattr(batch, name).view(m, k)[order].reshape(-1) for name in ("same_name", "same_doc")
     }
