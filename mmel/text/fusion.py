@@ -64,7 +64,7 @@ class FusionScorer(nn.Module):
         states = self.mention(batch.mentions)
         mentions = self.pool(pooled(states, batch.window, batch.span, self.pooling))
         # An entity is no span of a text: what stands for it is a token put first, which has read all others.
-        entities = self.entity(batch.entities)
+        entities = self.entity(batch.entities, start_only=True)
         return Fused(mentions, entities.rows[entities.first])
 
     def score(self, mentions: Tensor, entities: Tensor, prior: Tensor) -> Tensor:
@@ -129,42 +129,50 @@ class FusionEncoder(nn.Module):
         self.cross = nn.ModuleList(CrossLayer(config, grid_dim is not None, i + 1 < crossing) for i in range(crossing))
         self.norm = nn.LayerNorm(size)
 
-    def forward(self, sources: Sources) -> States:
-        """The hidden states of n things, encoded with those of one length and of one set of modalities."""
+    def forward(self, sources: Sources, start_only: bool = False) -> States:
+        """The hidden states of n things, encoded with those of one length and of one set of modalities.
+
+        start_only: those of their start tokens alone, which spares the last layer all others.
+        """
         device, size = self.norm.weight.device, self.norm.normalized_shape[0]
         parts, first, total = [], torch.zeros(len(sources), dtype=torch.long), 0
         for chunk in chunks(sources.lengths):
-            states = self._encoded(sources, chunk, device)
+            states = self.norm(self._encoded(sources, chunk, device, 1 if start_only else None))
             width = states.shape[1]
             first[torch.from_numpy(chunk)] = total + torch.arange(len(chunk)) * width
             total += len(chunk) * width
             parts.append(states.reshape(-1, size))
         return States(torch.cat(parts), first.to(device))
 
-    def _encoded(self, sources: Sources, which: np.ndarray, device: torch.device) -> Tensor:
+    def _encoded(self, sources: Sources, which: np.ndarray, device: torch.device, most: int | None) -> Tensor:
         text, there = self.text(*padded([sources.tokens[i] for i in which], device))
         if sources.cells is None or not len(sources.cells[which[0]]):
-            return self.norm(self._fused(text, ~there))
+            return self._fused(text, ~there, most)
         assert self.cells is not None and sources.boxes is not None
         cells, shown = padded([sources.cells[i] for i in which], device)
         boxes, _ = padded([sources.boxes[i] for i in which], device)
-        return self.norm(self._fused(text, ~there, self.cells(cells, boxes), ~shown))
+        return self._fused(text, ~there, most, self.cells(cells, boxes), ~shown)
 
-    def _fused(self, text: Tensor, pads: Tensor, cells: Tensor | None = None, void: Tensor | None = None) -> Tensor:
-        """States `[n, 1 + L, s]` of the text, which has read the cells `[n, C, s]`; pads and void are True at pads."""
+    def _fused(
+        self, text: Tensor, pads: Tensor, most: int | None, cells: Tensor | None = None, void: Tensor | None = None
+    ) -> Tensor:
+        """States `[n, 1 + L, s]` of the text, the first `most` of them, which have read the cells `[n, C, s]`.
+
+        pads and void are True where there is no token and no cell.
+        """
         for layer in self.alone_text:
             text = layer(text, src_key_padding_mask=pads)
         if cells is not None:
             for layer in self.alone_cells:
                 cells = layer(cells, src_key_padding_mask=void)
-        for layer in self.cross:
-            text, cells = layer(text, pads, cells, void)
+        for i, layer in enumerate(self.cross):
+            text, cells = layer(text, pads, cells, void, most if i + 1 == len(self.cross) else None)
         length = text.shape[1]
         if cells is not None and void is not None and len(self.joint):
             text, pads = torch.cat([text, cells], 1), torch.cat([pads, void], 1)
-        for layer in self.joint:
-            text = layer(text, src_key_padding_mask=pads)
-        return text[:, :length]
+        for i, layer in enumerate(self.joint):
+            text = _read(layer, text, pads, (most or length) if i + 1 == len(self.joint) else None)
+        return text
 
 
 class TextEmbedding(nn.Module):
@@ -217,18 +225,21 @@ class CrossLayer(nn.Module):
         self.cells = _layer(config) if pictures and onwards else None
 
     def forward(
-        self, text: Tensor, pads: Tensor, cells: Tensor | None, void: Tensor | None
+        self, text: Tensor, pads: Tensor, cells: Tensor | None, void: Tensor | None, most: int | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Text `[n, 1 + L, s]` and, where there are pictures, cells `[n, C, s]`, each with its pads (True)."""
+        """Text `[n, 1 + L, s]` and, where there are pictures, cells `[n, C, s]`, each with its pads (True).
+
+        most: of the text's states only the first ones, None: all.
+        """
         if cells is None or void is None:
-            return self.text(text, src_key_padding_mask=pads), None
+            return _read(self.text, text, pads, most), None
         assert self.norm is not None and self.attention is not None
         words, looks = self.norm(text), self.norm(cells)
         text = text + self.attention(words, looks, looks, key_padding_mask=void, need_weights=False)[0]
         if self.cells is not None:
             cells = cells + self.attention(looks, words, words, key_padding_mask=pads, need_weights=False)[0]
             cells = self.cells(cells, src_key_padding_mask=void)
-        return self.text(text, src_key_padding_mask=pads), cells
+        return _read(self.text, text, pads, most), cells
 
 
 def _layer(config: ModelConfig) -> nn.TransformerEncoderLayer:
@@ -237,6 +248,17 @@ def _layer(config: ModelConfig) -> nn.TransformerEncoderLayer:
     return nn.TransformerEncoderLayer(
         size, config.fusion_heads, 2 * size, 0.0, functional.gelu, batch_first=True, norm_first=True
     )
+
+
+def _read(layer: nn.Module, states: Tensor, pads: Tensor, most: int | None) -> Tensor:
+    """What the layer makes of the first `most` states, which read all of them; None: of all."""
+    assert isinstance(layer, nn.TransformerEncoderLayer)
+    if most is None or most == states.shape[1]:
+        read: Tensor = layer(states, src_key_padding_mask=pads)
+        return read
+    seen, own = layer.norm1(states), states[:, :most]
+    own = own + layer.self_attn(seen[:, :most], seen, seen, key_padding_mask=pads, need_weights=False)[0]
+    return own + layer.linear2(functional.gelu(layer.linear1(layer.norm2(own))))
 
 
 def _layers(config: ModelConfig, count: int) -> nn.ModuleList:

@@ -67,6 +67,15 @@ def test_what_is_beside_a_thing_changes_nothing(kind: Kind, lengths: list[tuple[
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_the_state_of_the_start_token_needs_no_other_of_the_last_layer(kind: Kind) -> None:
+    sources, encoder = things([(4, 0), (3, 5), (0, 2), (9, 6), (0, 0)]), encoder_of(kind)
+    whole, start = encoder(sources), encoder(sources, start_only=True)
+    assert len(start.rows) == len(sources)
+    torch.testing.assert_close(start.rows[start.first], whole.rows[whole.first], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_missing_picture_is_as_if_there_were_none_anywhere(kind: Kind) -> None:
     sources, encoder = things([(4, 0), (3, 5), (0, 2)]), encoder_of(kind)
     blind = encoder_of(kind, None, seed=1)
