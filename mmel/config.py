@@ -23,7 +23,7 @@ from mmel.vision_settings import AdapterConfig, ClipTrainConfig, MentionText, Pa
 
 Scorer = Literal[
     "prior", "surface", "context", "local_attention", "coreference", "link_coherence", "text_coherence",
-    "word_overlap", "facts", "mulrel", "retrieval", "fusion",
+    "word_overlap", "facts", "mulrel", "retrieval", "fusion", "pictures",
 ]  # fmt: skip
 
 
@@ -112,6 +112,11 @@ class ModelConfig(Section):
         description="how score columns become a local score: a network; or log p(e|m) plus one weight a scorer, which "
         "carries over to lists of another origin",
     )
+    gate: bool = Field(
+        default=False,
+        description="weigh each mention's groups of columns (text or picture against text or picture) by a learned "
+        "gate; with scorer `pictures`",
+    )
     relations: int = Field(
         default=3, ge=1, description="latent relations K (Le & Titov 2018: 3 for ment-norm, 6 for rel-norm)"
     )
@@ -180,6 +185,13 @@ class ModelConfig(Section):
         kind = info.data.get("fusion", "uniter")
         if kind != "uniter" and value < 2:
             raise ValueError(f"must be at least 2 with model.fusion={kind}: one a modality, one that joins them")
+        return value
+
+    @field_validator("gate")
+    @classmethod
+    def _something_to_weigh(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and "pictures" not in info.data.get("scorers", ("pictures",)):
+            raise ValueError("needs 'pictures' among model.scorers")
         return value
 
     @field_validator("attention_words")
@@ -282,6 +294,19 @@ class TrainConfig(Section):
         default=0.915, ge=0, le=1, description="validation micro-F1 (0 to 1) that lowers the rate"
     )
     lowered_rate: float = Field(default=1e-5, gt=0, le=1, description="of Adam, afterwards")
+    modality_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="probability that a mention is trained, in a step, on one of the nine tasks T, I, I+T -> T, I, I+T "
+        "instead of all it has; with scorer `pictures`",
+    )
+    swapped_pictures: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="probability that a mention is trained, in a step, with pictures of an unrelated document",
+    )
     loss: Literal["ranking", "cross_entropy", "contrastive"] = Field(
         default="ranking",
         description="ranking is Gan et al. 2021, Eq. 5-6; contrastive is cross entropy, and for the scorer fusion "

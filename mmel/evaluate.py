@@ -27,6 +27,7 @@ python -m mmel.evaluate --model runs/aida-0 --dataset aida --root DATA/aida --sp
 python -m mmel.evaluate --model runs/faces --dataset movies --root DATA/movies --split val --report val.html
 python -m mmel.evaluate --model runs/films --dataset movies --root DATA/movies --split val --from-text
 python -m mmel.evaluate --model runs/films --dataset movies --root DATA/movies --split val --nil --hide 0.2
+python -m mmel.evaluate --model runs/m3el --dataset m3el-mtmt --root DATA/m3el --split val --tasks --swap-pictures 0
 """
 
 
@@ -56,6 +57,18 @@ def main(argv: list[str]) -> int:
         help="link to the knowledge base without this share of its entities; their mentions count as NIL",
     )
     parser.add_argument("--hide-seed", type=int, default=0, metavar="N", help="of the draw of --hide (default 0)")
+    parser.add_argument(
+        "--tasks",
+        action="store_true",
+        help="also score the nine tasks T, I, I+T -> T, I, I+T: textual mentions and their candidates with only their "
+        "texts, only their pictures, or both",
+    )
+    parser.add_argument(
+        "--swap-pictures",
+        type=int,
+        metavar="SEED",
+        help="give every document with pictures those of an unrelated one first, to see what wrong pictures cost",
+    )
     parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page that shows every link")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the linked documents as JSON lines")
     values = parser.parse_args(argv)
@@ -87,14 +100,20 @@ def main(argv: list[str]) -> int:
 def _evaluate(values: Namespace, dataset: Dataset, kb: KnowledgeBase) -> int:
     from mmel.errors import SkipReport
     from mmel.evaluation.protocol import Protocol, evaluate
+    from mmel.evaluation.tasks import evaluate_tasks
     from mmel.formats.jsonl import write_linked
     from mmel.kb.hide import hidden_golds
+    from mmel.pictures.swap import swap_pictures
+    from mmel.text.modalities import FULL
     from mmel.training.run import RunFolder
 
     skips = SkipReport()
     pictures = dataset.pictures if RunFolder(values.model).visual.is_dir() else None
     linker = _open(values, dataset, kb, pictures)
     documents = list(dataset.documents(values.split, skips))
+    swapped = values.swap_pictures
+    if swapped is not None:
+        documents = swap_pictures(documents, swapped)
     candidates = dataset.candidate_protocol
     if values.hide is not None:
         documents = [hidden_golds(document, kb) for document in documents]
@@ -102,7 +121,13 @@ def _evaluate(values: Namespace, dataset: Dataset, kb: KnowledgeBase) -> int:
     started = time.perf_counter()
     linked = list(_watched(linker, documents, len(documents), pictures, values.nil))
     seconds = time.perf_counter() - started
-    protocol = Protocol(candidates, nil="scored" if values.nil else "ignored", missing_images=linker.missing_images)
+    protocol = Protocol(
+        candidates,
+        nil="scored" if values.nil else "ignored",
+        missing_images=linker.missing_images,
+        pictures="own" if swapped is None else f"of unrelated documents (seed {swapped})",
+        tasks=FULL if values.tasks else "",
+    )
     result = evaluate(
         linked,
         dataset=dataset.name,
@@ -112,6 +137,8 @@ def _evaluate(values: Namespace, dataset: Dataset, kb: KnowledgeBase) -> int:
         entities=dataset.choice(linker.choice),
     )
     notes = list(_notes(linker))
+    if values.tasks and linker.text is not None:
+        result = replace(result, tasks=evaluate_tasks(linker.text, documents, pictures))
     if values.from_text:
         result = replace(result, end_to_end=_from_text(linker, linked, dataset, pictures, values.nil))
     if values.out:

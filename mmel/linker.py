@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice, repeat
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mmel.errors import InputError, SkipReport
 from mmel.kb import KnowledgeBase
 from mmel.parallel import made_ahead
 from mmel.text.linker import TextLinker
+from mmel.text.pictures import PictureScorer
 from mmel.text.prepare import TextInputs
 from mmel.training.run import RunFolder
 from mmel.vision.linker import VisualLinker, mention_regions
@@ -81,9 +83,14 @@ class Linker:
             kb = KnowledgeBase.open(where)
         if check_kb and run.model_file.is_file():
             kb.check_lineage(meta)
-        text = TextLinker.from_run(run, config, kb, keep_documents) if run.model_file.is_file() else None
+        scored = "pictures" in config.model.scorers and run.model_file.is_file()
+        text, scorer = None, None
+        if scored:  # an instance of its own: texts are prepared on another thread
+            scorer = PictureScorer(VisualLinker.from_run(run.visual, config, kb, pictures, keep_documents))
+        if run.model_file.is_file():
+            text = TextLinker.from_run(run, config, kb, keep_documents, scorer)
         visual = None
-        if run.visual.is_dir():
+        if run.visual.is_dir() and not (scored and "visual" not in config.modalities):
             visual = VisualLinker.from_run(run.visual, config, kb, pictures, keep_documents)
         coupler = Coupler.load(run.coupling_file, config.coupling, kb) if run.coupling_file.is_file() else None
         confidence = Confidence.load(run.confidence_file) if run.confidence_file.is_file() else None
@@ -112,8 +119,10 @@ class Linker:
     def skips(self) -> SkipReport:
         """What was passed over so far: pictures that could not be read, looking for faces or linking them."""
         skips = SkipReport()
-        for part in (self._unread, self.visual.skips if self.visual else SkipReport()):
-            skips.update(part)
+        scorer = self.text.preparer.pictures if self.text else None
+        for part in (self._unread, self.visual.skips if self.visual else None, scorer.skips if scorer else None):
+            if part is not None:
+                skips.update(part)
         return skips
 
     @property
@@ -177,18 +186,20 @@ class Linker:
         mentions gets no links: `link(annotate(documents))` finds them first.
 
         Args:
-            pictures: folder that the images of visual mentions are relative to.
+            pictures: folder that the images of visual mentions, and of documents, are relative to.
             nil: decide between entity and NIL where the run has learned it (`Linker.confidence`), with the calibrated
                 probability that the decision is right as the link's score. Without it every mention that has candidates
                 is linked to the best of them, as the protocol "NIL ignored" has it.
         """
         stream = iter(documents)
         batches = iter(lambda: list(islice(stream, documents_per_batch)), [])
-        for batch, inputs in made_ahead(self._prepare, batches, self.kb.close):
+        for batch, inputs in made_ahead(partial(self._prepare, pictures=pictures), batches, self.kb.close):
             yield from self.link_prepared(batch, inputs, pictures, nil)
 
-    def _prepare(self, documents: Sequence[Document]) -> tuple[Sequence[Document], TextInputs | None]:
-        return documents, self.text.preparer(documents) if self.text else None
+    def _prepare(
+        self, documents: Sequence[Document], pictures: Path | None
+    ) -> tuple[Sequence[Document], TextInputs | None]:
+        return documents, self.text.preparer(documents, pictures=pictures) if self.text else None
 
     def link_prepared(
         self,

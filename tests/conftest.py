@@ -66,3 +66,26 @@ def film_run(films: Path, tiny_encoder: Path) -> Path:
     run = films.parent / "run"
     train_linker(small_config(films, tiny_encoder, run), restart=False, say=lambda _: None)
     return run
+
+
+@pytest.fixture(scope="session")
+def nine_tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small set of mentions and entities with texts and pictures, a `m3el-mtmt` folder, its base beside it."""
+    from mmel.datasets import open_dataset
+    from mmel.kb.build import build
+    from tests.tiny import write_nine_tasks
+
+    root = write_nine_tasks(tmp_path_factory.mktemp("nine") / "set")
+    build(open_dataset("m3el-mtmt", root).entities(), root.parent / "kb", name="nine", date="2020-02-02")
+    return root
+
+
+@pytest.fixture(scope="session")
+def nine_tasks_run(nine_tasks: Path, tiny_encoder: Path) -> Path:
+    """The finished run folder of a linker trained on `nine_tasks`; not to be written."""
+    from mmel.training.session import train_linker
+    from tests.tiny import nine_tasks_settings
+
+    run = nine_tasks.parent / "run"
+    train_linker(nine_tasks_settings(nine_tasks, tiny_encoder, run), restart=False, say=lambda _: None)
+    return run

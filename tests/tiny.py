@@ -9,7 +9,7 @@ from typing import get_args
 
 import numpy as np
 
-from mmel.config import Config, Scorer
+from mmel.config import Config, Scorer, load_config
 from mmel.datasets.filmworld import generate
 from mmel.document import Alias, Candidate, Document, Entity, TextMention
 from mmel.encoders.cache import Encoding
@@ -17,7 +17,7 @@ from mmel.kb.build import build
 from mmel.text.features import SCORERS
 
 # The scorers that need nothing else to be switched on; of these, those without parameters.
-ALL_SCORERS: tuple[Scorer, ...] = tuple(name for name in get_args(Scorer) if name not in ("retrieval",))
+ALL_SCORERS: tuple[Scorer, ...] = tuple(name for name in get_args(Scorer) if name not in ("retrieval", "pictures"))
 PLAIN_SCORERS = tuple(name for name in SCORERS if name in ALL_SCORERS)
 
 _MARKED = re.compile(r"\[([^\]|]+)(?:\|([^\]]*))?\]")
@@ -130,6 +130,66 @@ def write_film_world(root: Path, films: int, documents: Mapping[str, int], seed:
         world.draw(root)
     build(world.entities, root.parent / "kb", name="films", date="2020-02-02")
     return root
+
+
+def write_nine_tasks(root: Path, mentions: int = 24, seed: int = 0) -> Path:
+    """A set in the form of M3EL 2024 whose people share surnames and are told apart by the patterns on their pictures.
+
+    The last entity has no picture, and neither has the last mention of the validation split.
+    """
+    import json
+
+    from PIL import Image
+
+    random = np.random.default_rng(seed)
+    names = [f"{first} {last}" for last in ("Vale", "Orrin", "Sund") for first in ("Ada", "Bo", "Cy")]
+    patterns = random.integers(0, 200, (len(names), 4, 4))
+
+    def drawn(number: int, name: str) -> list[str]:
+        (root / "images").mkdir(parents=True, exist_ok=True)
+        shades = np.kron(patterns[number], np.ones((8, 8)))[..., None]
+        pixels = np.clip(shades + random.normal(scale=6, size=(32, 32, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(root / "images" / name)
+        return [name, "", f"images/{name}"]
+
+    people = [
+        {"Qid": f"Q{i}", "name": name, "description": f"{name} is known in town {i}.", "image": drawn(i, f"p{i}.png")}
+        for i, name in enumerate(names)
+    ]
+    people[-1]["image"] = ["", "", ""]
+    for split in ("train", "val"):
+        made = []
+        for i in range(mentions):
+            gold = int(random.integers(len(names)))
+            surname = names[gold].split()[1]
+            listed = [person for person in people if str(person["name"]).endswith(surname)]
+            image = drawn(gold, f"{split}{i}.png")
+            sentence = f"Today {surname} was seen in town {gold}."
+            made.append({"Qid": f"Q{gold}", "name": surname, "description": "", "sentence": sentence,
+                         "image": image, "candidates": listed})  # fmt: skip
+        if split == "val":
+            made[-1]["image"] = ["", "", ""]
+        (root / f"{split}.json").write_text(json.dumps(made))
+    return root
+
+
+def nine_tasks_settings(root: Path, encoder: Path, run: Path, *overrides: str) -> Config:
+    """Settings of a short run of the experiment m3el-mtmt on it; everything that is written lies beside `root`."""
+    return load_config(
+        "m3el-mtmt",
+        [
+            f"run={run}", f"kb={root.parent / 'kb'}", "device=cpu", f"data.root={root}",
+            f"encoder.name={encoder}", f"encoder.cache={root.parent / 'encodings'}", "encoder.max_tokens=32",
+            "model.match_dim=4", "model.dropout=0.1",
+            "model.input_dropout=0.2", "train.swapped_pictures=0.2", "model.hidden=16",
+            "train.epochs=12", "train.learning_rate=1e-2",
+            "train.schedule=threshold", "train.lower_at_f1=1", "train.batch_pairs=4", "train.ema_decay=0.9",
+            "vision.encoder=patch-transformer", "vision.patch.side=32", "vision.patch.grid=4", "vision.patch.dim=24",
+            "vision.patch.layers=1", "vision.patch.heads=2", "vision.patch.feed_forward=32",
+            "vision.patch_train.steps=0", "vision.patch_train.initial_crops=0", "vision.patch_train.people=3",
+            *overrides,
+        ],
+    )  # fmt: skip
 
 
 def small_config(films: Path, encoder: Path, run: Path, *overrides: str) -> Config:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -34,6 +34,9 @@ from mmel.evaluation.metrics import (
 from mmel.evaluation.spans import EndToEnd
 from mmel.files import atomic_write
 
+if TYPE_CHECKING:
+    from mmel.evaluation.tasks import TaskScores
+
 RECALL_AT = (1, 3, 5, 10)
 MRR_AT = (3, 5, 10)
 CANDIDATES_AT = (1, 4, 7, 30)
@@ -50,7 +53,8 @@ class Protocol:
     "masked" leaves the picture out, so that the rest of the mention and of the entity decides; a mention of which
     nothing is left gets no answer, which is counted as a wrong one. `competing`: how many entities compete for a
     mention, as `competing` puts it; `evaluate` fills it in. `ties`: equal scores share the mean of their ranks
-    (`realistic_ranks`).
+    (`realistic_ranks`). `pictures`: whose pictures documents had. `tasks`: where tasks were scored, the one that the
+    scores of the modalities are of.
     """
 
     candidates: str
@@ -61,6 +65,14 @@ class Protocol:
     # Found in the links: two systems may be compared that differ in it.
     competing: str = field(default="", compare=False)
     ties: Literal["realistic"] = "realistic"
+    pictures: str = "own"
+    tasks: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `pictures` and `tasks` where they are not the usual."""
+        usual = {"pictures": "own", "tasks": ""}
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if name not in usual or value != usual[name]}
 
 
 def competing(listed: np.ndarray, entities: int | None) -> str:
@@ -86,7 +98,7 @@ class EvaluationResult:
 
     `text_alone` and `visual_alone` are of the links that each modality made by itself, where documents were coupled.
     `end_to_end` is there where the mentions were also to be found; `certainty`, by modality, says how NIL was decided
-    and what confidences are worth.
+    and what confidences are worth. `tasks` are the nine tasks, where they were scored.
     """
 
     dataset: str
@@ -99,6 +111,7 @@ class EvaluationResult:
     text_alone: Tally | None = None
     visual_alone: Tally | None = None
     end_to_end: EndToEnd | None = None
+    tasks: tuple[TaskScores, ...] = ()
     certainty: Mapping[str, Certainty] = field(default_factory=dict)
     _gains: dict[tuple[str, int], Interval] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -120,7 +133,7 @@ class EvaluationResult:
         result: dict[str, Any] = {
             "dataset": self.dataset,
             "split": self.split,
-            "protocol": dataclasses.asdict(self.protocol),
+            "protocol": self.protocol.to_dict(),
             "documents": len(self.document_ids),
         }
         if self.text is not None:
@@ -130,6 +143,8 @@ class EvaluationResult:
         if self.text_alone is not None or self.visual_alone is not None:
             result["alone"] = {name: self._beside(name) for name in MODALITIES if self._alone(name) is not None}
         result |= {"seconds": self.seconds, "documents_per_second": self.documents_per_second}
+        if self.tasks:
+            result["tasks"] = {one.task: one.to_dict() for one in self.tasks}
         return result if self.end_to_end is None else result | {"end_to_end": self.end_to_end.to_dict()}
 
     def save(self, path: str | Path) -> None:
@@ -148,7 +163,9 @@ class EvaluationResult:
             f"{self.seconds:.2f} s{'' if rate is None else f', {rate:,.1f} documents/s'}",
             f"protocol: candidates {protocol.candidates}{among}, gold "
             f"{'' if protocol.gold_injected else 'not '}injected, NIL {protocol.nil}, ties {protocol.ties}, "
-            f"missing images {protocol.missing_images} ({protocol.missing_policy})",
+            f"missing images {protocol.missing_images} ({protocol.missing_policy})"
+            f"{'' if protocol.pictures == 'own' else f', pictures {protocol.pictures}'}"
+            f"{f', task {protocol.tasks} and the nine below' if protocol.tasks else ''}",
         ]
 
     def table(self) -> str:
@@ -161,6 +178,10 @@ class EvaluationResult:
         for name in MODALITIES:
             if self._alone(name) is not None:
                 lines.append(self._gain_row(name))
+        if self.tasks:
+            from mmel.evaluation.tasks import task_rows
+
+            lines += task_rows(self.tasks)
         if self.end_to_end is not None:
             lines += self.end_to_end.table()
         return "\n".join(lines)

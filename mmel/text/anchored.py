@@ -16,6 +16,7 @@ from mmel.config import ModelConfig
 from mmel.errors import ConfigError
 from mmel.text.batch import TextBatch
 from mmel.text.masking import mask_scores
+from mmel.text.modalities import EVIDENCE, column_groups
 from mmel.text.model import TextModel
 
 PRIOR_FLOOR = 1e-3
@@ -72,4 +73,4 @@ def make_text_model(
     """The model that `config.combine` names; arguments as `TextModel`, with the columns by name."""
     if config.combine == "anchored":
         return AnchoredModel(config, columns)
-    return TextModel(config, len(columns), dim, entity_dim, mean, scale)
+    return TextModel(config, len(columns), dim, entity_dim, mean, scale, column_groups(columns), EVIDENCE)

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from mmel.candidates.graph import dense, numbered
 from mmel.text.fusion_inputs import FusionBatch
+from mmel.text.modalities import FULL, GROUPS, Drawn, allowed
 from mmel.text.mulrel import bucket_documents, chunk_mentions
 from mmel.text.prepare import TextInputs
 
@@ -34,6 +35,19 @@ class LinkEdges:
 
 
 @dataclass(frozen=True)
+class BatchPictures:
+    """Modalities of m mentions, see `mmel.text.modalities`.
+
+    `available` `[m, k, 4]` which groups of columns a candidate has; `permitted` `[m, 4]` which a mention's task may
+    read; `evidence` `[m, E]` of its pictures.
+    """
+
+    available: Tensor
+    permitted: Tensor
+    evidence: Tensor
+
+
+@dataclass(frozen=True)
 class TextBatch:
     """m mentions of some documents, k candidates each.
 
@@ -47,6 +61,7 @@ class TextBatch:
         sentence, group: `[m]` ids; position `[m]` of the mention in its document.
         same_name, same_doc: `[m * k]` slots shared by cells of one entity under one name, and in one document piece.
         fusion: what the scorer `fusion` reads, where it is on.
+        pictures: where the scorer `pictures` is on.
     """
 
     rows: np.ndarray
@@ -68,6 +83,7 @@ class TextBatch:
     same_doc: Tensor
     edges: LinkEdges
     fusion: FusionBatch | None = None
+    pictures: BatchPictures | None = None
 
     @property
     def entities(self) -> Tensor:
@@ -88,8 +104,8 @@ class TextBatch:
 
 
 def _moved(value: object, device: torch.device) -> object:
-    if isinstance(value, LinkEdges):
-        return LinkEdges(*(getattr(value, f.name).to(device) for f in fields(value)))
+    if isinstance(value, LinkEdges | BatchPictures):
+        return type(value)(*(getattr(value, f.name).to(device) for f in fields(value)))
     return value.to(device) if isinstance(value, Tensor | FusionBatch) else value
 
 
@@ -109,8 +125,13 @@ def plan_batches(
     return [[pieces[i] for i in batch] for batch in bucket_documents([b - a for a, b in pieces], max_pairs)]
 
 
-def make_batch(inputs: TextInputs, pieces: Sequence[tuple[int, int]], with_words: bool = True) -> TextBatch:
-    """Tensors of the mentions in `pieces` (mention ranges, each within one document)."""
+def make_batch(
+    inputs: TextInputs, pieces: Sequence[tuple[int, int]], with_words: bool = True, drawn: Drawn | None = None
+) -> TextBatch:
+    """Tensors of the mentions in `pieces` (mention ranges, each within one document).
+
+    drawn: the task of each, and whether it sees swapped pictures; None: all that it has.
+    """
     rows = np.concatenate([np.arange(a, b) for a, b in pieces])
     width = max(b - a for a, b in pieces)
     place = np.full((len(pieces), width), -1, np.int64)
@@ -124,10 +145,11 @@ def make_batch(inputs: TextInputs, pieces: Sequence[tuple[int, int]], with_words
     distinct, slot = _distinct(inputs.slot[rows], len(inputs.titles))
     words = inputs.context.words[rows] if with_words else np.full((len(rows), 0), -1, np.int64)
     read, word = _distinct(np.maximum(words, 0), len(inputs.context.tokens))
+    features, pictures = _seen(inputs, rows, drawn)
     return TextBatch(
         rows=rows,
         place=torch.from_numpy(place),
-        features=torch.from_numpy(inputs.features[rows]),
+        features=torch.from_numpy(features),
         mask=torch.from_numpy(mask),
         gold=torch.from_numpy(inputs.gold[rows]),
         prior=torch.from_numpy(candidates.prior[rows]),
@@ -144,15 +166,32 @@ def make_batch(inputs: TextInputs, pieces: Sequence[tuple[int, int]], with_words
         same_doc=_shared(piece, ids),
         edges=_edges(inputs, pieces),
         fusion=None if inputs.fusion is None else FusionBatch.of(inputs.fusion, rows, inputs.slot[rows]),
+        pictures=pictures,
     )
 
 
+def _seen(inputs: TextInputs, rows: np.ndarray, drawn: Drawn | None) -> tuple[np.ndarray, BatchPictures | None]:
+    """The features of `rows`, and their modalities where pictures are scored."""
+    features, own, other = inputs.features[rows], inputs.pictures, inputs.swapped
+    if own is None:
+        return features, None
+    available, evidence = own.available[rows], own.evidence[rows]
+    permitted = np.ones((len(rows), len(GROUPS)), bool) if drawn is None else drawn.allowed
+    if drawn is not None and other is not None:
+        features[drawn.swapped, :, -other.values.shape[-1] :] = other.values[rows[drawn.swapped]]
+        available[drawn.swapped] = other.available[rows[drawn.swapped]]
+        evidence[drawn.swapped] = other.evidence[rows[drawn.swapped]]
+    return features, BatchPictures(*(torch.from_numpy(one) for one in (available, permitted, evidence)))
+
+
 def iterate_batches(
-    inputs: TextInputs, max_pairs: int, max_mentions: int, with_words: bool = True
+    inputs: TextInputs, max_pairs: int, max_mentions: int, with_words: bool = True, task: str = FULL
 ) -> Iterator[TextBatch]:
-    """All mentions of `inputs` in batches, one after the other."""
+    """All mentions of `inputs` in batches, one after the other; `task` is one of `mmel.text.modalities.TASKS`."""
     for pieces in plan_batches(inputs, max_pairs, max_mentions):
-        yield make_batch(inputs, pieces, with_words)
+        mentions = sum(b - a for a, b in pieces)
+        drawn = None if task == FULL else Drawn(np.tile(allowed(task), (mentions, 1)), np.zeros(mentions, bool))
+        yield make_batch(inputs, pieces, with_words, drawn)
 
 
 def _distinct(index: np.ndarray, size: int) -> tuple[np.ndarray, Tensor]:

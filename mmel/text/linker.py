@@ -22,8 +22,9 @@ from mmel.parallel import pick_device, score_batches
 from mmel.text.anchored import AnyModel, make_text_model
 from mmel.text.batch import TextBatch, iterate_batches
 from mmel.text.entity_text import entity_texts
-from mmel.text.features import column_names
 from mmel.text.fusion_inputs import FusionSettings
+from mmel.text.modalities import FULL
+from mmel.text.pictures import PictureScorer
 from mmel.text.prepare import Selection, TextInputs, TextPreparer
 from mmel.training.checkpoint import load_module, load_tensors
 from mmel.training.run import RunFolder
@@ -43,8 +44,18 @@ class TextLinker:
         return self.preparer.kb
 
     @classmethod
-    def from_run(cls, run: RunFolder, config: Config, kb: KnowledgeBase, keep_documents: bool = True) -> TextLinker:
-        """The text model of a run folder on a knowledge base; for `keep_documents` see `CachedTextEncoder`."""
+    def from_run(
+        cls,
+        run: RunFolder,
+        config: Config,
+        kb: KnowledgeBase,
+        keep_documents: bool = True,
+        pictures: PictureScorer | None = None,
+    ) -> TextLinker:
+        """The text model of a run folder on a knowledge base; for `keep_documents` see `CachedTextEncoder`.
+
+        pictures: what computes the columns of the scorer `pictures`, where the run has it.
+        """
         tensors, state = load_tensors(run.model_file)
         annotations = None
         if run.annotations_file.is_file():
@@ -54,6 +65,7 @@ class TextLinker:
         preparer = make_preparer(config, kb, annotations, trained_on=trained_on, keep_documents=keep_documents)
         if preparer.retrieval is not None:
             preparer.retrieval.load(run.retrieval_file, run.retrieval_heads_file)
+        preparer.pictures = pictures
         if state["encoder"] != preparer.encoder.encoder.id:
             raise InputError(
                 f"the model was trained on vectors of '{state['encoder']}', this encoder is "
@@ -68,7 +80,7 @@ class TextLinker:
                 file=run.model_file,
                 remedy=f"name the same vectors in {run.config_file}, with 'trained' the same base, or train again",
             )
-        if state["columns"] != column_names(config.model.scorers, config.candidates.retrieval):
+        if state["columns"] != preparer.columns:
             raise InputError(
                 "the model was trained on other score columns than this version computes",
                 file=run.model_file,
@@ -91,19 +103,19 @@ class TextLinker:
             rows = range(inputs.table.first[d], inputs.table.first[d + 1])
             yield tuple(links[i] for i in rows if inputs.asked[i])
 
-    def scores(self, inputs: TextInputs) -> np.ndarray:
-        """`[M, K]` float32 final scores, very low at pads."""
-        return predict(self.model, inputs, self.config.train.batch_pairs, self.device)
+    def scores(self, inputs: TextInputs, task: str = FULL) -> np.ndarray:
+        """`[M, K]` float32 final scores, very low at pads; `task` says which modalities may be read."""
+        return predict(self.model, inputs, self.config.train.batch_pairs, self.device, task)
 
 
-def predict(model: AnyModel, inputs: TextInputs, max_pairs: int, device: torch.device) -> np.ndarray:
-    """`[M, K]` float32 scores of the model's last stage."""
+def predict(model: AnyModel, inputs: TextInputs, max_pairs: int, device: torch.device, task: str = FULL) -> np.ndarray:
+    """`[M, K]` float32 scores of the model's last stage; `task` is one of `mmel.text.modalities.TASKS`."""
 
     def score(batch: TextBatch) -> tuple[np.ndarray, np.ndarray]:
         return batch.rows, model(batch.to(device))[-1].float().cpu().numpy()
 
     out = np.full(inputs.candidates.ids.shape, -1e9, np.float32)
-    batches = iterate_batches(inputs, max_pairs, MAX_MENTIONS, model.attention is not None)
+    batches = iterate_batches(inputs, max_pairs, MAX_MENTIONS, model.attention is not None, task)
     for rows, scores in score_batches(score, batches, None if device.type == "cpu" else 1):
         out[rows] = scores
     return out

@@ -19,7 +19,8 @@ from mmel.text.batch import LinkEdges, TextBatch
 from mmel.text.context import VIEWS
 from mmel.text.fusion import Fused, FusionScorer
 from mmel.text.local_attention import LocalAttention
-from mmel.text.masking import MASKED_SCORE, mask_scores, masked_softmax
+from mmel.text.masking import MASKED_SCORE, mask_scores, masked_softmax, with_rivals
+from mmel.text.modalities import TEXTS, ModalColumns
 from mmel.text.mulrel import MulRel
 
 _MENTION_VIEWS = ("left", "mention", "right")
@@ -34,13 +35,24 @@ class TextModel(nn.Module):
         config: which scorers are on, sizes and inference.
         columns: number of static feature columns F. dim: d of the text encoder. entity_dim: e of the entity vectors.
         mean, scale: `[F]` standardisation of the columns, fitted on training candidates.
+        groups: group of modalities of each column (`mmel.text.modalities`). Where one needs a picture, batches say
+            what is there and permitted, and the joint decision is only for mentions whose text may be read.
+        evidence: what batches tell of a mention's pictures besides, for the gate.
     """
 
     mean: Tensor
     scale: Tensor
 
     def __init__(
-        self, config: ModelConfig, columns: int, dim: int, entity_dim: int, mean: Tensor, scale: Tensor
+        self,
+        config: ModelConfig,
+        columns: int,
+        dim: int,
+        entity_dim: int,
+        mean: Tensor,
+        scale: Tensor,
+        groups: Sequence[int] = (),
+        evidence: int = 0,
     ) -> None:
         super().__init__()
         self.config = config
@@ -67,7 +79,13 @@ class TextModel(nn.Module):
         if "fusion" in on:
             self.fusion = FusionScorer(config, dim)
             extra += 1
-        self.local = LocalScorer(2 * (columns + extra), config.hidden, config.dropout)
+        self.modal: ModalColumns | None = None
+        if any(group != TEXTS for group in groups):
+            every = [*groups, *[TEXTS] * extra]
+            self.modal = ModalColumns(every, config.gate, evidence, columns, config.dropout)
+        self.local = LocalScorer(
+            2 * (columns + extra) if self.modal is None else self.modal.columns, config.hidden, config.dropout
+        )
         self.joint: MulRel | MeanFieldPasses | None = None
         if config.inference == "lbp" and "mulrel" in on:
             self.joint = MulRel(
@@ -113,14 +131,24 @@ class TextModel(nn.Module):
             fused = self.fusion(batch.fusion)
             fusion = self.fusion.candidates(fused, batch.fusion.slot, batch.prior)
             parts.append(torch.where(batch.mask, fusion, 0).unsqueeze(-1))
-        columns = with_rivals(torch.cat(parts, -1), batch.mask)
+        columns = torch.cat(parts, -1)
+        if self.modal is None:
+            columns = with_rivals(columns, batch.mask)
+        else:
+            assert batch.pictures is not None
+            columns = self.modal(columns, batch.pictures.available, batch.pictures.permitted, batch.pictures.evidence)
         psi, hidden = self.local(columns, batch.mask)
         if self.joint is None:
             return [psi], fused, fusion
         if isinstance(self.joint, MulRel):
             assert entity is not None
-            return [psi, self._propagate(self.joint, psi, entity, batch)], fused, fusion
-        return [psi, *self.joint(psi, hidden, raw, batch, slot)], fused, fusion
+            joint = [self._propagate(self.joint, psi, entity, batch)]
+        else:
+            joint = self.joint(psi, hidden, raw, batch, slot)
+        if batch.pictures is not None:  # what is decided jointly reads names, texts and links
+            readable = batch.pictures.permitted[:, TEXTS].unsqueeze(1)
+            joint = [torch.where(readable, scores, psi) for scores in joint]
+        return [psi, *joint], fused, fusion
 
     def _propagate(self, mulrel: MulRel, psi: Tensor, entity: Tensor, batch: TextBatch) -> Tensor:
         present = batch.place >= 0
@@ -269,13 +297,6 @@ def _cells(values: Tensor, slot: Tensor | None) -> Tensor:
 def _rows(values: Tensor, index: Tensor) -> Tensor:
     """`values[index]`, several times as fast and so is its gradient."""
     return values.index_select(0, index.flatten()).view(*index.shape, *values.shape[1:])
-
-
-def with_rivals(columns: Tensor, mask: Tensor) -> Tensor:
-    """`[m, k, 2 c]`: columns, and their distance to the mention's best candidate in that column; 0 at pads."""
-    inside = mask.unsqueeze(-1)
-    best = columns.masked_fill(~inside, -1e4).amax(1, keepdim=True)
-    return torch.cat([columns, (columns - best).clamp(-8, 0)], -1) * inside
 
 
 def _linked(q: Tensor, edges: LinkEdges) -> Tensor:

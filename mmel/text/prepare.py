@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,10 +22,12 @@ from mmel.encoders.entities import EntityVectors, SentenceVectors
 from mmel.encoders.text import CachedTextEncoder
 from mmel.kb import KnowledgeBase
 from mmel.parallel import one_thread
+from mmel.pictures.swap import swap_pictures
 from mmel.text.context import MentionContext, encode_context
 from mmel.text.entity_text import entity_texts, entity_titles, main_neighbour
-from mmel.text.features import Prepared, compute
+from mmel.text.features import Prepared, column_names, compute
 from mmel.text.fusion_inputs import FusionInputs, FusionReader, FusionSettings
+from mmel.text.pictures import PictureColumns, PictureScorer
 
 _CELLS = 512  # whose vectors are multiplied at a time; they stay in the processor's cache
 
@@ -57,6 +60,8 @@ class TextInputs:
         documents: the documents as given; `table.documents` may carry context names besides.
         asked: `[M]` whether a mention is one of the documents' own, in their order.
         fusion: what the scorer `fusion` reads, where it is on.
+        pictures: what the last columns of `features` are made of, where the scorer `pictures` is on.
+        swapped: the same with pictures of unrelated documents, where that was asked for.
     """
 
     documents: Sequence[Document]
@@ -74,6 +79,8 @@ class TextInputs:
     gold: np.ndarray
     recall: dict[str, float]
     fusion: FusionInputs | None = None
+    pictures: PictureColumns | None = None
+    swapped: PictureColumns | None = None
 
 
 class TextPreparer:
@@ -85,6 +92,7 @@ class TextPreparer:
         annotations: counts of training annotations, the second prior dictionary; None for one dictionary.
         window, context_words: see `encode_context`.
         fusion: what the scorer `fusion` reads; None: the defaults of `FusionSettings`.
+        pictures: what computes the columns of the scorer `pictures`; None: there are none.
 
     Attributes:
         retrieval: what searches the whole base besides; None where nothing does.
@@ -102,23 +110,38 @@ class TextPreparer:
         on_batch: Callable[[int], None] | None = None,
         entities: EntityVectors | None = None,
         fusion: FusionSettings | None = None,
+        pictures: PictureScorer | None = None,
     ) -> None:
         self.kb, self.encoder, self.scorers, self.selection = kb, encoder, tuple(scorers), selection
         self.annotations, self.window = annotations, window
         self.context_words = context_words if "local_attention" in self.scorers else 0  # nothing else reads them
-        self.on_batch = on_batch
+        self.on_batch, self.pictures = on_batch, pictures
         self.sentences = SentenceVectors(encoder, entity_texts, on_batch)
         self.titles = SentenceVectors(encoder, entity_titles, on_batch)
         self.entities: EntityVectors = entities or self.sentences
         self.retrieval: Retrieval | None = None
         self.fusion = FusionReader(encoder, fusion or FusionSettings(), on_batch) if "fusion" in self.scorers else None
 
-    def __call__(self, documents: Sequence[Document], leave_out: bool = False) -> TextInputs:
+    @property
+    def columns(self) -> list[str]:
+        """Names of the feature columns, `scorer.column`."""
+        own = column_names(self.scorers, self.retrieval.names if self.retrieval else ())
+        return [*own, *(self.pictures.columns if self.pictures else ())]
+
+    def __call__(
+        self,
+        documents: Sequence[Document],
+        leave_out: bool = False,
+        pictures: Path | None = None,
+        swap: int | None = None,
+    ) -> TextInputs:
         """Prepare a batch of documents.
 
         Args:
             leave_out: the documents are those the annotations were counted on; each mention then sees the counts
                 without its own document's.
+            pictures: folder that the images of documents are relative to; only the scorer `pictures` reads them.
+            swap: seed of a second set of picture columns, those of pictures of unrelated documents; None: no such set.
         """
         extended = with_context_names(documents, self.kb) if self.selection.context_names else documents
         table = MentionTable.of(extended, self.kb)
@@ -158,7 +181,14 @@ class TextPreparer:
             gathered=gathered,
             retrievers=self.retrieval.names if self.retrieval else (),
         )
-        features, names = compute(data, self.scorers)
+        features, _ = compute(data, self.scorers)
+        own, swapped = None, None
+        if self.pictures is not None:
+            own = self.pictures(table, candidates, pictures)
+            features = np.concatenate([features, own.values], -1)
+            if swap is not None:
+                others = replace(table, documents=swap_pictures(extended, swap))
+                swapped = self.pictures(others, candidates, pictures)
         # The text columns are cosines with the context, which only the sentence encoder shares a space with.
         same = self.entities.id == self.sentences.id
         return TextInputs(
@@ -169,13 +199,15 @@ class TextPreparer:
             graph=data.graph,
             context=context,
             features=features,
-            feature_names=names,
+            feature_names=self.columns,
             titles=data.title_vectors,
             entities=data.text_vectors if same else self.entities.vectors(self.kb, unique),
             slot=data.slot,
             gold=candidates.gold_position(table.gold),
             recall=recall | recall_steps,
             fusion=None if self.fusion is None else self.fusion(table, unique, self.kb),
+            pictures=own,
+            swapped=swapped,
         )
 
     def _average(

@@ -71,6 +71,8 @@ def why_not(config: Config, dataset: Dataset, kb: KnowledgeBase) -> str | None:
         return "confidence.hide=none"
     if dataset.candidate_protocol != "kb":
         return f"candidates are given by the dataset ({dataset.candidate_protocol})"
+    if "pictures" in config.model.scorers:
+        return "the scorer 'pictures' is bound to the whole base"
     if kb.meta.priors:
         return f"p(e|m) of '{kb.meta.name}' comes from files beside its records"
     if "text" in config.modalities and config.encoder.entities == "trained":

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmel.candidates import MentionTable
@@ -16,13 +17,14 @@ from mmel.datasets import open_dataset
 from mmel.datasets.base import Dataset
 from mmel.datasets.knowledge import dataset_kb
 from mmel.document import Document
-from mmel.errors import InputError, SkipReport
+from mmel.errors import ConfigError, InputError, SkipReport
 from mmel.evaluation.protocol import Protocol, evaluate
 from mmel.files import read_json, write_json
 from mmel.kb import KnowledgeBase
 from mmel.linker import Linker
 from mmel.parallel import pick_device
 from mmel.text.linker import TextLinker, make_preparer
+from mmel.text.pictures import PictureScorer, pictured
 from mmel.text.prepare import TextInputs, TextPreparer
 from mmel.training.checkpoint import save_tensors
 from mmel.training.clip import check_clip, tune_clip
@@ -51,6 +53,7 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     check_together(config)
     check_clip(config)
     check_loss(config)
+    _check_pictures(config)
     run, skips = RunFolder(config.run_folder), SkipReport()
     if not restart:
         run.check(config)
@@ -73,15 +76,21 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     if config.vision.clip_train.epochs and config.coupling.visual_run is None:
         tuned = tune_clip(config, kb, dataset.pictures, train, dev, run, say)
         clock.lap("clip")
+    scorer = None
+    if "pictures" in config.model.scorers:
+        seen, visual = train_visual(config, dataset, kb, _pictured(train), _pictured(dev), run, say)
+        clock.lap("visual")
+        scorer = PictureScorer(seen)
+        linker.visual = seen if "visual" in config.modalities else None
     if config.coupling.text_run is not None:
         linker.text = _taken_text(config, kb, run)
         inputs = {split: linker.text.preparer(documents) for split, documents in dev.items()}
     elif "text" in config.modalities:
-        linker.text, inputs, state = _train_text(config, kb, train, dev, run, say, clock)
+        linker.text, inputs, state = _train_text(config, kb, train, dev, run, say, clock, scorer, dataset.pictures)
     if config.coupling.visual_run is not None:
         shutil.copytree(RunFolder(config.coupling.visual_run).visual, run.visual, dirs_exist_ok=True)
         linker.visual = VisualLinker.from_run(run.visual, config, kb, dataset.pictures)
-    elif "visual" in config.modalities:
+    elif "visual" in config.modalities and scorer is None:
         linker.visual, visual = train_visual(config, dataset, kb, train, dev, run, say)
         clock.lap("visual")
     together: list[dict[str, Any]] = []
@@ -117,6 +126,19 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     write_json(run.metrics_file, metrics)
     skips.update(linker.skips)
     return metrics, skips
+
+
+def _check_pictures(config: Config) -> None:
+    """Raise ConfigError where the scorer `pictures` would lack the visual side, or its settings have no use."""
+    scored = "pictures" in config.model.scorers
+    if scored and (config.coupling.text_run or config.coupling.visual_run or "text" not in config.modalities):
+        raise ConfigError(
+            "model.scorers has 'pictures': the run trains both sides itself. "
+            "Remedy: modalities with 'text', and neither coupling.text_run nor coupling.visual_run"
+        )
+    for name in ("modality_dropout", "swapped_pictures"):
+        if getattr(config.train, name) and not scored:
+            raise ConfigError(f"train.{name} has no use. Remedy: add 'pictures' to model.scorers")
 
 
 _TEXT_SECTIONS, _VISUAL_SECTIONS = ("candidates", "encoder", "model"), ("vision",)
@@ -165,14 +187,18 @@ def _train_text(
     run: RunFolder,
     say: Say,
     clock: _Clock,
+    scorer: PictureScorer | None,
+    pictures: Path,
 ) -> tuple[TextLinker, dict[str, TextInputs], TrainState]:
     device = pick_device(config.device)
     preparer, annotations = _preparer(config, kb, list(train.values()), say)
     if preparer.retrieval is not None:
         _fit_retrieval(config, preparer.retrieval, train, dev, say)
+    preparer.pictures = scorer
     learned = annotations is not None or preparer.retrieval is not None
-    prepared = {split: preparer(documents, leave_out=learned) for split, documents in train.items()}
-    inputs = {split: preparer(documents) for split, documents in dev.items()}
+    swap = config.seed if config.train.swapped_pictures else None
+    prepared = {split: preparer(documents, learned, pictures, swap) for split, documents in train.items()}
+    inputs = {split: preparer(documents, pictures=pictures) for split, documents in dev.items()}
     clock.lap("prepare")
     for split, part in [*prepared.items(), *inputs.items()]:
         say(f"{split}: {_describe(part)}")
@@ -202,6 +228,10 @@ def _fit_retrieval(
     weights = zip(retrieval.names, retrieval.ensemble.weights, strict=True)
     recall = ", ".join(f"R@{k} {100 * value:.2f} %" for k, value in retrieval.tuned["recall_at"].items())
     say(f"retrieval: {' '.join(f'{name} {weight:.1f}' for name, weight in weights)} on {' '.join(dev)}: {recall}")
+
+
+def _pictured(splits: Mapping[str, list[Document]]) -> dict[str, list[Document]]:
+    return {split: pictured(documents) for split, documents in splits.items()}
 
 
 def _read(dataset: Dataset, split: str, config: Config, skips: SkipReport) -> list[Document]:

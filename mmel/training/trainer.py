@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from mmel.text.anchored import AnyModel, make_text_model
 from mmel.text.batch import TextBatch, make_batch, plan_batches
 from mmel.text.linker import MAX_MENTIONS, predict
 from mmel.text.losses import contrastive_loss, cross_entropy_loss, ranking_loss
+from mmel.text.modalities import TEXTS, column_groups, draw
 from mmel.text.model import TextModel, standardisation
 from mmel.text.prepare import TextInputs
 from mmel.training.checkpoint import load_checkpoint, save_checkpoint
@@ -51,7 +53,7 @@ def train_text_model(
             chosen by their mean accuracy over mentions whose gold the knowledge base has.
     """
     torch.manual_seed(config.seed)
-    mean, scale = standardisation([torch.from_numpy(x.features[x.candidates.mask]) for x in train])
+    mean, scale = column_scales(train)
     dims = train[0].titles.shape[-1], train[0].entities.shape[-1]
     model = make_text_model(config.model, train[0].feature_names, *dims, mean, scale).to(device)
     average, best = copy.deepcopy(model), copy.deepcopy(model)
@@ -89,6 +91,18 @@ def accuracy_of(model: AnyModel, inputs: TextInputs, max_pairs: int, device: tor
     return float(right[known].mean()) if known.any() else 0.0
 
 
+def column_scales(train: Sequence[TextInputs]) -> tuple[Tensor, Tensor]:
+    """Standardisation `[F]` of the columns over the training candidates, of pictures over those that have them."""
+    mean, scale = standardisation([torch.from_numpy(x.features[x.candidates.mask]) for x in train])
+    for c, group in enumerate(column_groups(train[0].feature_names)):
+        if group != TEXTS:
+            parts = [x.features[..., c][x.pictures.available[..., group]] for x in train if x.pictures is not None]
+            there = torch.from_numpy(np.concatenate(parts))
+            if len(there):
+                mean[c : c + 1], scale[c : c + 1] = standardisation([there[:, None]])
+    return mean, scale
+
+
 def _epoch(
     config: Config,
     model: AnyModel,
@@ -100,12 +114,14 @@ def _epoch(
 ) -> list[dict[str, Any]]:
     rule = config.train
     order = np.random.default_rng([config.seed, state.epoch])
+    tasks = np.random.default_rng([config.seed, state.epoch, 1])
     plan = [(x, batch) for x in train for batch in plan_batches(x, rule.batch_pairs, MAX_MENTIONS, order)]
     model.train()
     rows = []
     shuffled = [plan[i] for i in order.permutation(len(plan))]
     for inputs, pieces in progress(shuffled, f"epoch {state.epoch}", len(plan), "batch"):
-        batch = make_batch(inputs, pieces, model.attention is not None).to(device)
+        drawn = None if inputs.pictures is None else draw(rule, sum(b - a for a, b in pieces), tasks)
+        batch = make_batch(inputs, pieces, model.attention is not None, drawn).to(device)
         rate = _rate(rule, state, len(plan))
         for group in optimizer.param_groups:
             group["lr"] = rate

@@ -146,7 +146,7 @@ def shuffle(batch: TextBatch, order: Tensor) -> TextBatch:
     moved: dict[str, Any] = {
         f.name: getattr(batch, f.name)[order]
         for f in fields(batch)
-        if f.name not in ("rows", "place", "vectors", "tokens", "same_name", "same_doc", "edges", "fusion")
+        if f.name not in ("rows", "place", "vectors", "tokens", "same_name", "same_doc", "edges", "fusion", "pictures")
     }
     if batch.fusion is not None:
         part = batch.fusion

@@ -1,0 +1,215 @@
+"""The scorer `pictures`: the pictures around a mention, and its text, against pictures and texts of its candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mmel.candidates import Candidates, MentionTable
+from mmel.document import Document, VisualMention
+from mmel.errors import ConfigError, SkipReport
+from mmel.sentences import sentence_starts
+from mmel.text.modalities import EVIDENCE, GROUPS, PREFIX, TEXTS
+from mmel.vision.gallery import TextTower, entity_words
+from mmel.vision.linker import Side, VisualLinker
+from mmel.vision.regions import UNREADABLE, Region
+
+_IMAGE_IMAGE = ("image_image_best", "image_image_mean", "image_image_above")
+_WITH_TEXT = ("text_image", "text_image_above", "image_text", "image_text_above")
+
+
+@dataclass(frozen=True)
+class PictureColumns:
+    """What pictures say of M mentions, K candidates each.
+
+    Attributes:
+        values: `[M, K, P]` float32 score columns, 0 where not available.
+        available: `[M, K, 4]` bool, by group (`mmel.text.modalities.GROUPS`); False at pads.
+        evidence: `[M, EVIDENCE]` float32 of the mention's pictures, 0 where it has none.
+        shown: `[M]` bool whether the mention has a picture. pictured: `[M, K]` bool whether the candidate has one.
+    """
+
+    values: np.ndarray
+    available: np.ndarray
+    evidence: np.ndarray
+    shown: np.ndarray
+    pictured: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The pictures of D documents: `vectors` `[n, d]` of those that were read, `first` `[D + 1]` where each begins,
+    `evidence` `[D, EVIDENCE]`."""
+
+    vectors: np.ndarray
+    first: np.ndarray
+    evidence: np.ndarray
+
+
+class PictureScorer:
+    """Computes the columns with the encoder, detector, adapter and gallery of a visual linker.
+
+    A candidate without a picture, and a mention without one that can be read, have no columns there: they are masked.
+    Columns that compare texts with pictures need an encoder with a text tower and without an adapter, which would
+    leave the space that both share.
+
+    Attributes:
+        columns: names `pictures.column`. skips: pictures that could not be read. faceless: as in VisualLinker.
+    """
+
+    def __init__(self, visual: VisualLinker) -> None:
+        if visual.pictures is None or visual.config.train_pictures:
+            # A gallery with the training documents' pictures would show each of them itself.
+            raise ConfigError(
+                f"model.scorers has 'pictures', which vision.task={visual.config.task} with vision.train_pictures="
+                f"{str(visual.config.train_pictures).lower()} does not serve. "
+                "Remedy: vision.task=V2VEL vision.train_pictures=false"
+            )
+        self.side: Side = visual.pictures
+        self.kb, self._text = visual.kb, visual.config.text
+        encoder = self.side.regions.encoder
+        self._tower = encoder if isinstance(encoder, TextTower) and self.side.adapters is None else None
+        self._texts: dict[int, np.ndarray] = {}
+        names = _IMAGE_IMAGE if self._tower is None else (*_IMAGE_IMAGE, *_WITH_TEXT)
+        self.columns = [f"{PREFIX}{name}" for name in names]
+        self.skips, self.faceless = SkipReport(), 0
+
+    def __call__(self, table: MentionTable, candidates: Candidates, folder: Path | None) -> PictureColumns:
+        """The columns of a table's mentions; `folder` is what `Document.images` are relative to.
+
+        Raises ConfigError where documents have pictures and `folder` is None.
+        """
+        seen = self._see(table.documents, folder)
+        mention, picture = _pairs(seen.first, table.doc)
+        shown = np.diff(seen.first)[table.doc] > 0
+        mask = candidates.mask
+        pictured = mask & np.isin(candidates.ids, self.side.gallery.entities)
+        available = np.zeros((*mask.shape, len(GROUPS)), bool)
+        available[..., TEXTS] = mask
+        available[..., GROUPS.index("I-I")] = pictured & shown[:, None]
+        evidence = seen.evidence[table.doc]
+        best, mean = self._image_image(seen.vectors, mention, picture, candidates.ids)
+        there = available[..., GROUPS.index("I-I")]
+        columns = [_kept(best, there), _kept(mean, there), above(best, there)]
+        if self._tower is not None:
+            text = self._tower.encode_text(_mention_texts(table))
+            with_text = _kept(self.side.gallery.score(text, candidates.ids), pictured)
+            image = self._image_text(seen.vectors, mention, picture, candidates.ids)
+            shows = mask & shown[:, None]
+            available[..., GROUPS.index("T-I")], available[..., GROUPS.index("I-T")] = pictured, shows
+            columns += [with_text, above(with_text, pictured), _kept(image, shows), above(image, shows)]
+            fit = (seen.vectors[picture] * text[mention]).sum(1)
+            evidence[:, -1] = np.where(shown, _by_mention(np.maximum, fit, mention, len(mask), -np.inf), 0)
+        return PictureColumns(np.stack(columns, -1).astype(np.float32), available, evidence, shown, pictured)
+
+    def _see(self, documents: Sequence[Document], folder: Path | None) -> _Seen:
+        images = [list(dict.fromkeys(document.images)) for document in documents]
+        if folder is None and any(images):
+            raise ConfigError(
+                "documents have pictures, and the folder of these is not known. "
+                "Remedy: give `pictures`, the folder that their `images` are relative to"
+            )
+        regions = [Region((folder or Path()) / image) for each in images for image in each]
+        owner = np.repeat(np.arange(len(images)), [len(each) for each in images])
+        # Read first for what is told of them; the vectors come out of the cache the second time.
+        features = self.side.regions.encode(regions)
+        vectors = self.side.view(regions)[0].queries
+        self.skips.update(features.skips.only(UNREADABLE))
+        found = features.found
+        self.faceless += int((~found).sum()) - features.skips.counts[UNREADABLE]
+        owner, vectors = owner[found], vectors[found]
+        first = np.searchsorted(owner, np.arange(len(images) + 1))
+        evidence = np.zeros((len(images), EVIDENCE), np.float32)
+        evidence[:, 0] = np.log1p(np.diff(first))
+        for column, values in ((1, features.confidence[found]), (2, np.log1p(features.size[found]) / 5)):
+            np.maximum.at(evidence[:, column], owner, values)
+        return _Seen(vectors, first, evidence)
+
+    def _image_image(
+        self, vectors: np.ndarray, mention: np.ndarray, picture: np.ndarray, ids: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`[M, K]` cosines of the best pair of pictures, and of their means; minus infinity where there is none."""
+        gallery = self.side.gallery
+        best = _by_mention(np.maximum, gallery.score(vectors[picture], ids[mention]), mention, len(ids), -np.inf)
+        unique, slot = np.unique(ids, return_inverse=True)
+        total = _by_mention(np.add, vectors[picture], mention, len(ids), 0)
+        length = np.linalg.norm(total, axis=1, keepdims=True)
+        mean = (gallery.means(unique)[slot.reshape(ids.shape)] @ (total / np.maximum(length, 1e-12))[..., None])[..., 0]
+        return best, mean
+
+    def _image_text(self, vectors: np.ndarray, mention: np.ndarray, picture: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """`[M, K]` cosines of the best picture with the text of each candidate; minus infinity without a picture."""
+        unique, slot = np.unique(np.maximum(ids, 0), return_inverse=True)
+        texts = self._entity_texts(unique)[slot.reshape(ids.shape)]
+        scores = (texts[mention] @ vectors[picture][..., None])[..., 0]
+        return _by_mention(np.maximum, scores, mention, len(ids), -np.inf)
+
+    def _entity_texts(self, entities: np.ndarray) -> np.ndarray:
+        """`[e, d]` unit vectors of the texts of entities, each encoded once."""
+        assert self._tower is not None
+        new = [e for e in entities.tolist() if e not in self._texts]
+        if new:
+            words = [entity_words(entity, self._text) for entity in self.kb.entities(new)]
+            self._texts.update(zip(new, self._tower.encode_text(words), strict=True))
+        return np.stack([self._texts[e] for e in entities.tolist()])
+
+
+def pictured(documents: Sequence[Document]) -> list[Document]:
+    """The documents with visual mentions where they have none: all their pictures, whole, of the one gold they name.
+
+    What trains encoders and adapters are labelled pictures; a document that names several does not tell who is where.
+    """
+    out = []
+    for document in documents:
+        golds = {mention.entity for mention in document.text_mentions}
+        if document.visual_mentions or len(golds) != 1:
+            out.append(document)
+            continue
+        (gold,) = golds
+        seen = tuple(VisualMention(image, None, gold) for image in dict.fromkeys(document.images))
+        out.append(replace(document, visual_mentions=seen))
+    return out
+
+
+def above(scores: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """`[M, K]` how far each score stands above the best other one that is `there` `[M, K]`; 0 where it is alone."""
+    kept = np.where(there, scores, -np.inf)
+    place = np.arange(kept.shape[1])
+    ranked = np.sort(kept, axis=1)
+    top = ranked[:, -1:]
+    second = ranked[:, -2:-1] if kept.shape[1] > 1 else np.full_like(top, -np.inf)
+    rival = np.where(place == kept.argmax(1)[:, None], second, top)
+    return np.subtract(kept, rival, out=np.zeros_like(kept), where=there & np.isfinite(rival))
+
+
+def _kept(scores: np.ndarray, there: np.ndarray) -> np.ndarray:
+    return np.where(there, scores, 0)
+
+
+def _pairs(first: np.ndarray, doc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every mention (rising) with every picture of its document: indices `[p]` of both."""
+    counts = np.diff(first)[doc]
+    mention = np.repeat(np.arange(len(doc)), counts)
+    place = np.arange(len(mention)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return mention, first[doc[mention]] + place
+
+
+def _by_mention(how: np.ufunc, values: np.ndarray, mention: np.ndarray, count: int, start: float) -> np.ndarray:
+    """`[count, ...]` float32: the values `[p, ...]` of a mention put together by `how`; `start` where it has none."""
+    out = np.full((count, *values.shape[1:]), start, np.float32)
+    how.at(out, mention, values)
+    return out
+
+
+def _mention_texts(table: MentionTable) -> list[str]:
+    """What a text tower reads of each mention: its name and its sentence."""
+    texts = []
+    for d, start, name in zip(table.doc.tolist(), table.start.tolist(), table.name, strict=True):
+        text = table.documents[d].text
+        starts = [*sentence_starts(text), len(text)]
+        place = int(np.searchsorted(starts[:-1], start, side="right")) - 1
+        texts.append(f"{name}. {text[starts[place] : starts[place + 1]].strip()}")
+    return texts
