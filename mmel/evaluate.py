@@ -114,7 +114,7 @@ def _evaluate(values: Namespace, dataset: Dataset, kb: KnowledgeBase) -> int:
     swapped = values.swap_pictures
     if swapped is not None:
         documents = swap_pictures(documents, swapped)
-    candidates = dataset.candidate_protocol
+    candidates = linker.candidate_source(dataset.candidate_protocol)
     if values.hide is not None:
         documents = [hidden_golds(document, kb) for document in documents]
         candidates += f" without {values.hide:g} of its entities (seed {values.hide_seed})"

@@ -125,6 +125,11 @@ class Linker:
                 skips.update(part)
         return skips
 
+    def candidate_source(self, listed: str) -> str:
+        """Where candidates of texts come from: what the dataset says, and the retrievers that find more in the base."""
+        retrievers = self.text.config.candidates.retrieval if self.text else ()
+        return " + ".join([listed, *retrievers]) if listed == "kb" else listed
+
     @property
     def missing_images(self) -> int:
         """How many pictures and regions could not be read so far."""

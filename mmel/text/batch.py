@@ -172,15 +172,15 @@ def make_batch(
 
 def _seen(inputs: TextInputs, rows: np.ndarray, drawn: Drawn | None) -> tuple[np.ndarray, BatchPictures | None]:
     """The features of `rows`, and their modalities where pictures are scored."""
-    features, own, other = inputs.features[rows], inputs.pictures, inputs.swapped
+    features, own = inputs.features[rows], inputs.pictures
     if own is None:
         return features, None
     available, evidence = own.available[rows], own.evidence[rows]
     permitted = np.ones((len(rows), len(GROUPS)), bool) if drawn is None else drawn.allowed
-    if drawn is not None and other is not None:
-        features[drawn.swapped, :, -other.values.shape[-1] :] = other.values[rows[drawn.swapped]]
-        available[drawn.swapped] = other.available[rows[drawn.swapped]]
-        evidence[drawn.swapped] = other.evidence[rows[drawn.swapped]]
+    for number, other in enumerate(inputs.swapped if drawn is not None else ()):
+        at = drawn.swapped == number
+        features[at, :, -other.values.shape[-1] :] = other.values[rows[at]]
+        available[at], evidence[at] = other.available[rows[at]], other.evidence[rows[at]]
     return features, BatchPictures(*(torch.from_numpy(one) for one in (available, permitted, evidence)))
 
 
@@ -190,7 +190,7 @@ def iterate_batches(
     """All mentions of `inputs` in batches, one after the other; `task` is one of `mmel.text.modalities.TASKS`."""
     for pieces in plan_batches(inputs, max_pairs, max_mentions):
         mentions = sum(b - a for a, b in pieces)
-        drawn = None if task == FULL else Drawn(np.tile(allowed(task), (mentions, 1)), np.zeros(mentions, bool))
+        drawn = None if task == FULL else Drawn(np.tile(allowed(task), (mentions, 1)), np.full(mentions, -1))
         yield make_batch(inputs, pieces, with_words, drawn)
 
 

@@ -28,6 +28,7 @@ FULL = "I+T->I+T"
 PREFIX = "pictures."
 _PICTURE_GROUPS = {"text_image": "T-I", "image_text": "I-T", "image_image": "I-I"}
 EVIDENCE = 4  # number of pictures, confidence and size of the surest face, fit with the mention's text
+SWAPS = 8  # unrelated documents whose pictures a mention may see: one alone would be learned by heart
 _GATE_OPEN = 2.0  # logit at the start: a gate learns what to distrust
 _GATE_STEEP = 5.0  # of its logit: a gate is to be sure before the rest has learned the training lists by heart
 
@@ -58,7 +59,8 @@ def _group(column: str) -> int:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What m mentions are trained on in a step: `allowed` `[m, 4]` bool groups, `swapped` `[m]` another's picture."""
+    """What m mentions are trained on in a step: `allowed` `[m, 4]` bool groups, `swapped` `[m]` which of the SWAPS
+    unrelated documents' pictures each sees, -1 for its own."""
 
     allowed: np.ndarray
     swapped: np.ndarray
@@ -69,7 +71,8 @@ def draw(rule: TrainConfig, mentions: int, random: np.random.Generator) -> Drawn
     `train.swapped_pictures` have it."""
     other = random.random(mentions) < rule.modality_dropout
     task = np.where(other, random.integers(len(TASKS), size=mentions), TASKS.index(FULL))
-    return Drawn(ALLOWED[task], random.random(mentions) < rule.swapped_pictures)
+    swapped = np.where(random.random(mentions) < rule.swapped_pictures, random.integers(SWAPS, size=mentions), -1)
+    return Drawn(ALLOWED[task], swapped)
 
 
 class ModalColumns(nn.Module):

@@ -61,7 +61,7 @@ class TextInputs:
         asked: `[M]` whether a mention is one of the documents' own, in their order.
         fusion: what the scorer `fusion` reads, where it is on.
         pictures: what the last columns of `features` are made of, where the scorer `pictures` is on.
-        swapped: the same with pictures of unrelated documents, where that was asked for.
+        swapped: the same with pictures of unrelated documents, as often as was asked for.
     """
 
     documents: Sequence[Document]
@@ -80,7 +80,7 @@ class TextInputs:
     recall: dict[str, float]
     fusion: FusionInputs | None = None
     pictures: PictureColumns | None = None
-    swapped: PictureColumns | None = None
+    swapped: tuple[PictureColumns, ...] = ()
 
 
 class TextPreparer:
@@ -133,7 +133,7 @@ class TextPreparer:
         documents: Sequence[Document],
         leave_out: bool = False,
         pictures: Path | None = None,
-        swap: int | None = None,
+        swap: Sequence[int] = (),
     ) -> TextInputs:
         """Prepare a batch of documents.
 
@@ -141,7 +141,7 @@ class TextPreparer:
             leave_out: the documents are those the annotations were counted on; each mention then sees the counts
                 without its own document's.
             pictures: folder that the images of documents are relative to; only the scorer `pictures` reads them.
-            swap: seed of a second set of picture columns, those of pictures of unrelated documents; None: no such set.
+            swap: seeds of further sets of picture columns, each of pictures of unrelated documents.
         """
         extended = with_context_names(documents, self.kb) if self.selection.context_names else documents
         table = MentionTable.of(extended, self.kb)
@@ -182,13 +182,13 @@ class TextPreparer:
             retrievers=self.retrieval.names if self.retrieval else (),
         )
         features, _ = compute(data, self.scorers)
-        own, swapped = None, None
+        own, swapped = None, []
         if self.pictures is not None:
             own = self.pictures(table, candidates, pictures)
             features = np.concatenate([features, own.values], -1)
-            if swap is not None:
-                others = replace(table, documents=swap_pictures(extended, swap))
-                swapped = self.pictures(others, candidates, pictures)
+            for seed in swap:
+                others = replace(table, documents=swap_pictures(extended, seed))
+                swapped.append(self.pictures(others, candidates, pictures))
         # The text columns are cosines with the context, which only the sentence encoder shares a space with.
         same = self.entities.id == self.sentences.id
         return TextInputs(
@@ -207,7 +207,7 @@ class TextPreparer:
             recall=recall | recall_steps,
             fusion=None if self.fusion is None else self.fusion(table, unique, self.kb),
             pictures=own,
-            swapped=swapped,
+            swapped=tuple(swapped),
         )
 
     def _average(

@@ -24,6 +24,7 @@ from mmel.kb import KnowledgeBase
 from mmel.linker import Linker
 from mmel.parallel import pick_device
 from mmel.text.linker import TextLinker, make_preparer
+from mmel.text.modalities import SWAPS
 from mmel.text.pictures import PictureScorer, pictured
 from mmel.text.prepare import TextInputs, TextPreparer
 from mmel.training.checkpoint import save_tensors
@@ -196,7 +197,7 @@ def _train_text(
         _fit_retrieval(config, preparer.retrieval, train, dev, say)
     preparer.pictures = scorer
     learned = annotations is not None or preparer.retrieval is not None
-    swap = config.seed if config.train.swapped_pictures else None
+    swap = range(SWAPS * config.seed, SWAPS * (config.seed + 1)) if config.train.swapped_pictures else ()
     prepared = {split: preparer(documents, learned, pictures, swap) for split, documents in train.items()}
     inputs = {split: preparer(documents, pictures=pictures) for split, documents in dev.items()}
     clock.lap("prepare")
@@ -297,7 +298,7 @@ def _metrics(
             linker.judged(documents, texts, ranking, nil=False),
             dataset=dataset.name,
             split=split,
-            protocol=Protocol(candidates=dataset.candidate_protocol, missing_images=missing),
+            protocol=Protocol(linker.candidate_source(dataset.candidate_protocol), missing_images=missing),
             seconds=seconds,
             entities=dataset.choice(linker.choice),
         )
