@@ -59,7 +59,8 @@ class AnnotationCounts:
         pair = _lookup(self.key, self.count, pairs)
         names, entity = by_name[name][:, None] * (name >= 0)[:, None], by_entity[np.where(valid, ids, 0)] * valid
         if leave_out:
-            rows = np.flatnonzero(table.gold >= 0)
+            # Names that were never counted have the index -1, and nothing to subtract.
+            rows = np.flatnonzero((table.gold >= 0) & (name >= 0))
             doc, gold, stride = table.doc, table.gold, len(self.names)
             own_pair = (doc[rows] * stride + name[rows]) * self.size + gold[rows]
             ask = np.where(pairs >= 0, (doc * stride + name)[:, None] * self.size + ids, -1)

@@ -70,7 +70,7 @@ def read_documents(
 
 
 def read_entities(paths: Iterable[str | Path], skips: SkipReport | None = None) -> Iterator[Entity]:
-    """Every candidate of the files once, in the order of first sight; an instance that is broken is passed over.
+    """Every candidate of the files once, in the order of ids; an instance that is broken is passed over.
 
     Of several descriptions the longest is kept; the first name is the title, every name an alias. Both are noted.
     """
@@ -83,8 +83,9 @@ def read_entities(paths: Iterable[str | Path], skips: SkipReport | None = None) 
                     known[candidate.id].add(candidate)
                 else:
                     known[candidate.id] = _Collected(candidate)
-    for collected in known.values():
-        yield collected.entity(skips)
+    # In the order of first sight most golds would stand before the others of their lists, and equal scores go by it.
+    for identity in sorted(known):
+        yield known[identity].entity(skips)
 
 
 @dataclass(slots=True)

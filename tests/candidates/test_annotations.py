@@ -58,6 +58,14 @@ def test_counts_are_those_of_a_recount(tiny_kb: KnowledgeBase, corpus: Corpus, l
             assert found == (expected if candidate >= 0 else (0, expected[1], 0))
 
 
+def test_documents_that_were_never_counted_have_nothing_to_leave_out(tiny_kb: KnowledgeBase) -> None:
+    last = tiny_kb.ids([len(tiny_kb) - 1])[0]
+    table = table_of([[("Ann", last), ("Bo", "C1")]], tiny_kb)
+    nothing = AnnotationCounts({}, len(tiny_kb), np.empty(0, np.int64), np.empty(0, np.float32))
+    asked = np.tile(np.arange(len(tiny_kb)), (len(table), 1))
+    assert not any(column.any() for column in nothing.columns(table, asked, True))
+
+
 @given(first=corpora, second=corpora)
 @quick
 def test_a_split_of_what_was_counted_is_left_out_too(tiny_kb: KnowledgeBase, first: Corpus, second: Corpus) -> None:

@@ -93,6 +93,12 @@ def test_candidates_are_the_entities(tmp_path: Path) -> None:
     assert next(e for e in read_entities(paths[::-1]) if e.id == "Q1").description == "silent film of 1921"
 
 
+def test_the_order_of_entities_tells_nothing_of_the_lists(tmp_path: Path) -> None:
+    turned = INSTANCE | {"candidates": INSTANCE["candidates"][::-1]}
+    ids = [[entity.id for entity in read_entities([write(tmp_path, each)])] for each in (INSTANCE, turned)]
+    assert ids[0] == ids[1] == ["Q1", "Q2", "Q3"]
+
+
 def test_a_picture_and_a_description_that_come_later_are_taken(tmp_path: Path) -> None:
     bare = {"candidates": [{"Qid": "Q2", "name": "Tavara", "image": []}]}
     entities = read_entities([write(tmp_path, INSTANCE | bare, INSTANCE)])

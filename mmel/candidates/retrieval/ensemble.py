@@ -17,6 +17,7 @@ from mmel.candidates.retrieval.base import Retrieved, Retriever
 
 STEP = 10  # parts that the weights of a grid search share out
 DEPTHS = (10, 50, 100)  # the K of R@K whose mean the search maximises
+_NEAR = 1e-5  # of a score: beyond what single precision rounds
 _CELLS = 1 << 24  # of mention, entity and combination of weights, scored at a time
 
 
@@ -114,9 +115,12 @@ def alike(scores: np.ndarray, found: Retrieved) -> np.ndarray:
     last = np.take_along_axis(found.scores, np.maximum(count - 1, 0), 1)
     floor = np.where(full, last, np.minimum(last, 0))
     top = found.scores[:, :1]
-    share = (scores - floor) / np.where(top > floor, top - floor, 1)
+    # A retriever may round a score otherwise when it searches: what is that near is equal.
+    near = _NEAR * np.abs(top)
+    even = top - floor <= near
+    share = (scores - floor) / np.where(even, 1, top - floor)
     # All that were found are equal: they are as good as can be.
-    share = np.where(top > floor, share.clip(0, 1), scores >= top)
+    share = np.where(even, scores >= top - near, share.clip(0, 1))
     return np.asarray(np.where(count > 0, share, 0), np.float32)
 
 

@@ -50,6 +50,16 @@ def test_scores_are_made_alike_mention_by_mention() -> None:
     np.testing.assert_allclose(alike(scores, found), np.array(expected), atol=1e-6)
 
 
+def test_what_is_rounded_otherwise_is_as_good() -> None:
+    found = Retrieved(np.array([[4, 2, 0]]), np.full((1, 3), 0.6799657, np.float32))
+    above, below = (np.nextafter(found.scores, np.float32(to)) for to in (1, 0))
+    for scores in (above, found.scores, below):
+        np.testing.assert_array_equal(alike(scores, found), np.ones((1, 3)))
+    uneven = found._replace(scores=np.concatenate([above[:, :1], found.scores[:, :1], below[:, :1]], 1))
+    np.testing.assert_array_equal(alike(uneven.scores, uneven), np.ones((1, 3)))
+    np.testing.assert_array_equal(alike(np.array([[0.68, 0.67, 0.1]], np.float32), found), [[1, 0, 0]])
+
+
 def test_the_grid_has_all_shares() -> None:
     weights = grid(3, 4)
     assert len(weights) == 15 and len({tuple(row) for row in weights.tolist()}) == 15

@@ -73,17 +73,17 @@ def test_lists_of_the_dataset_stay_as_they_are(tiny_kb: KnowledgeBase, tmp_path:
     assert ensemble[0] > ensemble[1] == 0, "they are scored all the same"
 
 
-@pytest.mark.parametrize(("kept", "total", "count"), [(None, None, 4), (1, None, 2), (0, None, 1), (None, 3, 3)])
+@pytest.mark.parametrize(("kept", "total", "count"), [(None, None, 3), (1, None, 2), (0, None, 1), (None, 2, 2)])
 def test_few_of_the_prior_do_not_throw_the_retrieved_away(
     tiny_kb: KnowledgeBase, tmp_path: Path, kept: int | None, total: int | None, count: int
 ) -> None:
     rule = Selection(None, 1, 0, total=total, keep_retrieved=kept)
     inputs = prepared(tiny_kb, tmp_path, rule, document("[Mira] Voss"))
     found = listed(inputs, tiny_kb)
-    assert len(found) <= count and len(found) == min(count, len(found))
+    assert len(found) == count
     assert found[0][0] == "C3" and found[0][2] == "exact"
     assert ("C1" in [name for name, *_ in found]) == (count > 1), "first of those left, by the ensemble"
-    assert inputs.recall[f"+ {'all' if kept is None else kept} by retrieval"] >= 0
+    assert f"+ {'all' if kept is None else kept} by retrieval" in inputs.recall
 
 
 def test_columns_of_the_scorer(tiny_kb: KnowledgeBase, tmp_path: Path) -> None:
