@@ -11,10 +11,10 @@ import numpy as np
 from mmel.candidates import Candidates, MentionTable
 from mmel.document import Document, VisualMention
 from mmel.errors import ConfigError, SkipReport
-from mmel.sentences import sentence_starts
 from mmel.text.modalities import EVIDENCE, GROUPS, PREFIX, TEXTS
 from mmel.vision.gallery import TextTower, entity_words
 from mmel.vision.linker import Side, VisualLinker
+from mmel.vision.mention_text import mention_words
 from mmel.vision.regions import UNREADABLE, Region
 
 _IMAGE_IMAGE = ("image_image_best", "image_image_mean", "image_image_above")
@@ -69,7 +69,7 @@ class PictureScorer:
                 "Remedy: vision.task=V2VEL vision.train_pictures=false"
             )
         self.side: Side = visual.pictures
-        self.kb, self._text = visual.kb, visual.config.text
+        self.kb, self._text, self._form = visual.kb, visual.config.text, visual.config.mention_text
         encoder = self.side.regions.encoder
         self._tower = encoder if isinstance(encoder, TextTower) and self.side.adapters is None else None
         self._texts: dict[int, np.ndarray] = {}
@@ -95,7 +95,8 @@ class PictureScorer:
         there = available[..., GROUPS.index("I-I")]
         columns = [_kept(best, there), _kept(mean, there), above(best, there)]
         if self._tower is not None:
-            text = self._tower.encode_text(_mention_texts(table))
+            words = [mention_words(one.text, one.text_mentions, self._form) for one in table.documents]
+            text = self._tower.encode_text([each for own in words for each in own])
             with_text = _kept(self.side.gallery.score(text, candidates.ids), pictured)
             image = self._image_text(seen.vectors, mention, picture, candidates.ids)
             shows = mask & shown[:, None]
@@ -202,14 +203,3 @@ def _by_mention(how: np.ufunc, values: np.ndarray, mention: np.ndarray, count: i
     out = np.full((count, *values.shape[1:]), start, np.float32)
     how.at(out, mention, values)
     return out
-
-
-def _mention_texts(table: MentionTable) -> list[str]:
-    """What a text tower reads of each mention: its name and its sentence."""
-    texts = []
-    for d, start, name in zip(table.doc.tolist(), table.start.tolist(), table.name, strict=True):
-        text = table.documents[d].text
-        starts = [*sentence_starts(text), len(text)]
-        place = int(np.searchsorted(starts[:-1], start, side="right")) - 1
-        texts.append(f"{name}. {text[starts[place] : starts[place + 1]].strip()}")
-    return texts

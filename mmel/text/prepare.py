@@ -128,6 +128,11 @@ class TextPreparer:
         own = column_names(self.scorers, self.retrieval.names if self.retrieval else ())
         return [*own, *(self.pictures.columns if self.pictures else ())]
 
+    @property
+    def learned(self) -> bool:
+        """Whether what prepares documents learned from annotations: training documents must leave out their own."""
+        return self.annotations is not None or self.retrieval is not None
+
     def __call__(
         self,
         documents: Sequence[Document],
@@ -138,8 +143,8 @@ class TextPreparer:
         """Prepare a batch of documents.
 
         Args:
-            leave_out: the documents are those the annotations were counted on; each mention then sees the counts
-                without its own document's.
+            leave_out: the documents are those that the preparer `learned` from; each mention then sees the counts
+                without its own document's, and retrievers that did not learn from it.
             pictures: folder that the images of documents are relative to; only the scorer `pictures` reads them.
             swap: seeds of further sets of picture columns, each of pictures of unrelated documents.
         """

@@ -196,9 +196,8 @@ def _train_text(
     if preparer.retrieval is not None:
         _fit_retrieval(config, preparer.retrieval, train, dev, say)
     preparer.pictures = scorer
-    learned = annotations is not None or preparer.retrieval is not None
     swap = range(SWAPS * config.seed, SWAPS * (config.seed + 1)) if config.train.swapped_pictures else ()
-    prepared = {split: preparer(documents, learned, pictures, swap) for split, documents in train.items()}
+    prepared = {split: preparer(documents, preparer.learned, pictures, swap) for split, documents in train.items()}
     inputs = {split: preparer(documents, pictures=pictures) for split, documents in dev.items()}
     clock.lap("prepare")
     for split, part in [*prepared.items(), *inputs.items()]:

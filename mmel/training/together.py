@@ -161,7 +161,7 @@ def _material(linker: Linker, documents: Sequence[Document], pictures: Path) -> 
     encoder, preparer = linker.visual.pictures.regions, linker.text.preparer
     features = encoder.encode(mention_regions(documents, pictures))
     seen = _with_faces(documents, features.found)
-    texts = preparer(seen, leave_out=preparer.annotations is not None, pictures=pictures)
+    texts = preparer(seen, leave_out=preparer.learned, pictures=pictures)
     sides = linker.listen(seen, texts, pictures)
     chosen = [
         d

@@ -29,6 +29,7 @@ from mmel.training.trainer import column_scales
 from mmel.vision.gallery import picture_gallery
 from mmel.vision.linker import Side, VisualLinker
 from mmel.vision.regions import Region, RegionEncoder
+from mmel.vision_settings import MentionText
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,10 +79,13 @@ def kb(folder: Path) -> KnowledgeBase:
     return KnowledgeBase.open(folder / "kb")
 
 
-def scorer_of(kb: KnowledgeBase, folder: Path, encoder: ImageEncoder) -> PictureScorer:
+def scorer_of(
+    kb: KnowledgeBase, folder: Path, encoder: ImageEncoder, mention_text: MentionText = "M-S1"
+) -> PictureScorer:
     regions = RegionEncoder(encoder, None, folder / "cache")
     gallery, _ = picture_gallery(kb, folder, regions)
-    return PictureScorer(VisualLinker(VisionConfig(text="name+description"), kb, Side(regions, gallery)))
+    vision = VisionConfig(text="name+description", mention_text=mention_text)
+    return PictureScorer(VisualLinker(vision, kb, Side(regions, gallery)))
 
 
 def documents() -> list[Document]:
@@ -94,6 +98,21 @@ def columns_of(scorer: PictureScorer, kb: KnowledgeBase, folder: Path) -> Pictur
     ids = np.array([[0, 1, 2, 3], [0, 1, -1, -1], [1, 0, -1, -1], [3, 2, 1, 0]])
     candidates = Candidates(ids, np.zeros(ids.shape, np.float32), np.ones(ids.shape, np.uint8))
     return scorer(MentionTable.of(documents(), kb), candidates, folder)
+
+
+def test_mentions_are_read_as_clip_was_trained_to(
+    kb: KnowledgeBase, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    encode = ColoursAndWords.encode_text
+
+    def noted(encoder: ColoursAndWords, texts: Sequence[str]) -> np.ndarray:
+        read.extend(texts)
+        return encode(encoder, texts)
+
+    monkeypatch.setattr(ColoursAndWords, "encode_text", noted)
+    columns_of(scorer_of(kb, folder, ColoursAndWords(), "S-M"), kb, folder)
+    assert read[:4] == ["Vale in green. Vale"] * 4
 
 
 def test_columns_are_those_of_brute_force(kb: KnowledgeBase, folder: Path) -> None:
@@ -110,14 +129,14 @@ def test_columns_are_those_of_brute_force(kb: KnowledgeBase, folder: Path) -> No
         assert column["image_image_best"][entity] == pytest.approx((own @ np.stack(shown).T).max(), abs=1e-5)
         means = [np.mean(x, 0) / np.linalg.norm(np.mean(x, 0)) for x in (own, shown)]
         assert column["image_image_mean"][entity] == pytest.approx(means[0] @ means[1], abs=1e-3)
-        text = encoder.encode_text(["Vale. Vale in green."])[0]
+        text = encoder.encode_text(["Vale: Vale in green."])[0]
         assert column["text_image"][entity] == pytest.approx((np.stack(shown) @ text).max(), abs=1e-5)
     best = column["image_image_best"]
     assert column["image_image_above"][:2] == pytest.approx([best[0] - best[1], best[1] - best[0]], abs=1e-6)
     words = encoder.encode_text(["likes red", "likes green", "likes blue", "Xi Vale"])
     assert column["image_text"] == pytest.approx((own @ words.T).max(0), abs=1e-5)
     assert found.evidence[0, 0] == pytest.approx(np.log1p(2))
-    assert found.evidence[0, 3] == pytest.approx((own @ encoder.encode_text(["Vale. Vale in green."])[0]).max(), 1e-5)
+    assert found.evidence[0, 3] == pytest.approx((own @ encoder.encode_text(["Vale: Vale in green."])[0]).max(), 1e-5)
 
 
 def test_what_is_missing_is_masked_and_counted(kb: KnowledgeBase, folder: Path) -> None:
