@@ -24,7 +24,8 @@ from mmel.cli import Parser, run
 from mmel.datasets.movies import Movies
 from mmel.document import Document, Entity
 from mmel.errors import InputError
-from mmel.files import atomic_write
+from mmel.files import atomic_folder, atomic_write
+from mmel.progress import progress
 from mmel.sentences import sentence_starts
 
 SPLITS = ("train", "val", "test")
@@ -125,7 +126,7 @@ def write(root: Path, out: Path) -> dict[str, dict[str, int]]:
     people = People.of(movies.entities())
     counts: dict[str, dict[str, int]] = {}
     seen: dict[str, str] = {}
-    for split in SPLITS:
+    for split in progress(SPLITS, "splits", unit="split"):
         forms = [split + form for form in _FORMS if split + form in movies.splits]
         made = list(instances(people, (d for form in forms for d in movies.documents(form))))
         pictures = {one["image"][2] for one in made}
@@ -159,7 +160,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--root", required=True, type=Path, metavar="MOVIES", help="folder of the dataset `movies`")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the set")
     values = parser.parse_args(argv)
-    for split, count in write(values.root, values.out).items():
+    if values.out.is_dir() and any(values.out.iterdir()):
+        raise InputError("is not empty", file=values.out, remedy="name a new folder with --out, or remove this one")
+    with atomic_folder(values.out) as folder:
+        counts = write(values.root, folder)
+    for split, count in counts.items():
         print(
             f"{split}: {count['instances']:,} instances of {count['people']:,} people, "
             f"{count['candidates'] / max(count['instances'], 1):.1f} candidates each; the sentence names "

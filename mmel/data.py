@@ -107,7 +107,7 @@ def _print(report: CheckReport) -> None:
     for line in report.mismatches:
         print(f"mismatch: {line}")
     if not report.mismatches:
-        print("all counts that the card gives agree")
+        print("nothing differs from what the card gives" + "; records were passed over" * bool(report.skips.counts))
 
 
 def _print_texts(report: CheckReport) -> None:
