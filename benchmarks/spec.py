@@ -39,7 +39,8 @@ TRAIN_PLACES = frozenset({"seed", "run", "shared", *ROOTS})
 EVALUATE_PLACES = TRAIN_PLACES | {"dataset", "split", "root", "out"}
 
 Split = Annotated[str, StringConstraints(pattern=r"^[\w-]+/[\w-]+$")]
-Metric = Annotated[str, StringConstraints(pattern=r"^[\w-]+(\.[\w-]+)+$")]
+# Names of the nine tasks have an arrow, as in `tasks.I->I+T.accuracy`.
+Metric = Annotated[str, StringConstraints(pattern=r"^[\w>+-]+(\.[\w>+-]+)+$")]
 Day = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\d$")]
 
 

@@ -19,7 +19,7 @@ from mmel.training.clip import Pair, as_pairs, check_clip, entity_pairs, mention
 from mmel.training.session import train_linker
 from mmel.vision.linker import CLIP_FILE
 from tests.encoders.images.test_open_clip import TINY
-from tests.tiny import write_film_world
+from tests.tiny import nine_tasks_settings, write_film_world
 
 open_clip = pytest.importorskip("open_clip")
 
@@ -136,3 +136,22 @@ def test_documents_with_pictures_validate_and_lost_ones_are_counted(
     assert said[1] == "CLIP: 7 of 7 mentions have no description and are read without"
     assert metrics["validation_pairs"] == sum(len(entity.images) for entity in people[:3])
     assert metrics["missing_images"] == 1 and "nowhere.jpg" in capsys.readouterr().err
+
+
+def test_texts_of_mentions_are_scored_by_the_tuned_model(
+    world: Path, nine_tasks: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    config = nine_tasks_settings(
+        nine_tasks, tiny_encoder, tmp_path / "run", "train.epochs=1", "vision.encoder=open-clip:run-clip",
+        f"vision.weights={world.parent / 'weights.pt'}", "vision.clip_train.epochs=2", "vision.clip_train.batch=8",
+        "vision.clip_train.learning_rate=1e-3", "vision.mention_text=S1-M",
+    )  # fmt: skip
+    metrics, _ = train_linker(config, restart=False, say=lambda _: None)
+    clip = metrics["clip"]
+    assert (clip["pairs"], clip["validation_pairs"], clip["missing_images"]) == (24 + 8, 23, 0)
+    assert clip["history"][0]["among"] == 8
+    linker = Linker.from_pretrained(tmp_path / "run", pictures=nine_tasks)
+    assert linker.text is not None and linker.text.preparer.pictures is not None
+    scorer = linker.text.preparer.pictures
+    tuned = make_image_encoder("open-clip:run-clip", tmp_path / "run" / "visual" / CLIP_FILE)
+    assert "pictures.text_image" in scorer.columns and scorer.side.regions.encoder.id == tuned.id
