@@ -7,6 +7,7 @@ by their inverse document frequency over the knowledge base.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -24,34 +25,11 @@ NAMES = (
 )  # fmt: skip
 WINDOW = 3  # words each side of a name that may belong to it
 _INITIAL = 0.5  # of a word's weight, where only its first letter is known
+_REACH = 120  # characters before a mention in which its full name begins
 _LIFE = 100  # years that what has one year only is thought to last
 # What may stand in a person's name between words that begin with a capital.
 _PARTICLES = frozenset(
-    [
-        "de",
-        "del",
-        "della",
-        "der",
-        "di",
-        "da",
-        "dos",
-        "du",
-        "la",
-        "le",
-        "van",
-        "von",
-        "y",
-        "e",
-        "bin",
-        "ibn",
-        "al",
-        "el",
-        "ten",
-        "ter",
-        "zu",
-        "of",
-        "the",
-    ]
+    "de del della der di da dos du la le van von y e bin ibn al el ten ter zu of the".split()  # noqa: SIM905 (one line)
 )
 _WORD = re.compile(r"[^\W_]+")
 _SPOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -157,14 +135,21 @@ def _other_names(table: MentionTable, names: Sequence[list[str]]) -> list[set[st
     """The words of the other names of each mention's document."""
     out: list[set[str]] = []
     for low, high in zip(table.first[:-1], table.first[1:], strict=True):
-        group = table.surface_group[low:high]
-        out += [{w for j in range(low, high) if group[j - low] != own for w in names[j]} for own in group]
+        groups = table.surface_group[low:high].tolist()
+        by_group: dict[int, set[str]] = {}
+        for group, name in zip(groups, names[low:high], strict=True):
+            by_group.setdefault(group, set()).update(name)
+        count = Counter(word for words in by_group.values() for word in words)
+        # Once a name, not once a mention: a long document has thousands.
+        others = {own: count.keys() - {w for w in words if count[w] == 1} for own, words in by_group.items()}
+        out += [others[group] for group in groups]
     return out
 
 
 def full_name(text: str, start: int, end: int) -> str:
     """The run of capitalised words, initials and particles that a span is part of: 'Edwin F. Sweet' of 'Sweet'."""
-    before = _edge(reversed(list(_SPOKEN.finditer(text, 0, start))), text, start, -1)
+    far = text.rfind(" ", 0, max(0, start - _REACH)) + 1
+    before = _edge(reversed(list(_SPOKEN.finditer(text, far, start))), text, start, -1)
     return text[before : _edge(_SPOKEN.finditer(text, end), text, end, 1)]
 
 

@@ -94,3 +94,20 @@ def test_a_name_matches_itself(words: list[str]) -> None:
 def test_no_candidate_no_facts(people: KnowledgeBase) -> None:
     table = MentionTable.of([Document("d", "Vale", text_mentions=(TextMention(0, 4, "Vale"),))], people)
     assert (facts(table, np.full((1, 2), -1), people, ["Vale"]) == 0).all()
+
+
+def test_other_names_are_those_of_another_surface(people: KnowledgeBase) -> None:
+    from mmel.text.facts import _other_names, _words
+
+    text = "Ann Vale met Otto Vale and Ann Vale; Rome. " * 3
+    mentions = []
+    for name in ("Ann Vale", "Otto Vale", "Rome"):
+        at = -1
+        while (at := text.find(name, at + 1)) >= 0:
+            mentions.append(TextMention(at, at + len(name), name))
+    documents = [Document("d", text, text_mentions=tuple(mentions)), Document("e", "Rome", text_mentions=())]
+    table = MentionTable.of(documents, people)
+    names = [_words(name) for name in table.name]
+    group = table.surface_group
+    twin = [{w for j in range(len(table)) if group[j] != group[i] for w in names[j]} for i in range(len(table))]
+    assert _other_names(table, names) == twin
