@@ -28,7 +28,8 @@ def test_a_run_ends_with_its_metrics_and_where_it_lies(
     lines = printed.out.splitlines()
     assert lines[0] == "small, seed 4: best of 1 epochs is 0"
     assert "movies val" in lines[1] and "candidates kb, NIL ignored" in lines[1]
-    assert lines[2].startswith(f"run folder: {tmp_path / 'run'} (")
+    assert "H@1" in lines[2] and "MRR" in lines[2]
+    assert lines[3].startswith(f"run folder: {tmp_path / 'run'} (")
     assert "train: 4 documents" in printed.err and "candidate recall" in printed.err
     assert Config.load(tmp_path / "run").seed == 4
     names = {"config.yaml", "versions.json", "kb.json", "metrics.jsonl", "metrics.json"}

@@ -156,7 +156,7 @@ def test_a_form_is_refused_with_the_reason(
         ({}, 422, "document: field 'text': is missing"),
         ({"text": 3}, 422, "document: field 'text': expected a string, found 3"),
         ([], 422, "document: expected an object"),
-        (b"{", 422, "document: is no JSON"),
+        (b"{", 422, "document:1: is no JSON"),
         (b"\xff", 422, "the body is not UTF-8"),
         ({"text": "x" * 101}, 413, "field 'text': 101 are more than the 100 allowed"),
         ({"text": "Tom", "text_mentions": [{"start": 0, "end": 3, "text": "Tim"}]}, 422, "document: field 'text_me"),

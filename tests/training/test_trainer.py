@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,8 +123,8 @@ def test_every_epoch_sees_every_mention_once_in_an_order_of_its_own(
     seen: list[list[int]] = []
     make = trainer.make_batch
 
-    def watch(inputs: TextInputs, pieces: list[tuple[int, int]], with_words: bool = True) -> TextBatch:
-        batch = make(inputs, pieces, with_words)
+    def watch(*arguments: Any) -> TextBatch:
+        batch = make(*arguments)
         seen[-1].extend(batch.rows.tolist())
         return batch
 
