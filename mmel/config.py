@@ -159,6 +159,12 @@ class ModelConfig(Section):
         default="first-last", description="which of a mention's tokens are its vector (Wang et al. 2022: first-last)"
     )
     fusion_tokens: int = Field(default=64, ge=1, description="word pieces around a mention, and of an entity's text")
+    fusion_pictures: int = Field(
+        default=0,
+        ge=0,
+        description="first pictures of a document, and of an entity, whose grids (of vision.encoder) the fusions read "
+        "(Wang et al. 2022: 1); 0: text alone",
+    )
     fusion_features: Literal["contextual", "embedding"] = Field(
         default="contextual",
         description="frozen vectors of word pieces: the text encoder's output, or its embeddings (Wang et al. 2022)",

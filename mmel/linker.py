@@ -67,8 +67,8 @@ class Linker:
             kb: the knowledge base to link to; None opens the run's own where it was.
             check_kb: refuse a base that is not the run's own or a later revision of it. Off where a dataset brings its
                 candidates: then the base is only their titles, links and in-links.
-            pictures: folder that the pictures of `kb` are relative to; needed where `kb` is not the state of the base
-                that the run's gallery was made of.
+            pictures: folder that the pictures of `kb` are relative to; needed where the fusions read them, and where
+                `kb` is not the state of the base that the run's gallery was made of.
             keep_documents: store what is encoded of the documents' texts and pictures, to link the same ones sooner
                 another time; else neither the disk nor memory fills up with them.
         """
@@ -88,7 +88,7 @@ class Linker:
         if scored:  # an instance of its own: texts are prepared on another thread
             scorer = PictureScorer(VisualLinker.from_run(run.visual, config, kb, pictures, keep_documents))
         if run.model_file.is_file():
-            text = TextLinker.from_run(run, config, kb, keep_documents, scorer)
+            text = TextLinker.from_run(run, config, kb, keep_documents, scorer, pictures)
         visual = None
         if run.visual.is_dir() and not (scored and "visual" not in config.modalities):
             visual = VisualLinker.from_run(run.visual, config, kb, pictures, keep_documents)
@@ -119,10 +119,11 @@ class Linker:
     def skips(self) -> SkipReport:
         """What was passed over so far: pictures that could not be read, looking for faces or linking them."""
         skips = SkipReport()
-        scorer = self.text.preparer.pictures if self.text else None
-        for part in (self._unread, self.visual.skips if self.visual else None, scorer.skips if scorer else None):
+        skips.update(self._unread)
+        readers = (self.text.preparer.pictures, self.text.preparer.fusion) if self.text else ()
+        for part in (self.visual, *readers):
             if part is not None:
-                skips.update(part)
+                skips.update(part.skips)
         return skips
 
     def candidate_source(self, listed: str) -> str:

@@ -68,9 +68,15 @@ AnyModel = TextModel | AnchoredModel
 
 
 def make_text_model(
-    config: ModelConfig, columns: Sequence[str], dim: int, entity_dim: int, mean: Tensor, scale: Tensor
+    config: ModelConfig,
+    columns: Sequence[str],
+    dim: int,
+    entity_dim: int,
+    mean: Tensor,
+    scale: Tensor,
+    grid_dim: int | None = None,
 ) -> AnyModel:
     """The model that `config.combine` names; arguments as `TextModel`, with the columns by name."""
     if config.combine == "anchored":
         return AnchoredModel(config, columns)
-    return TextModel(config, len(columns), dim, entity_dim, mean, scale, column_groups(columns), EVIDENCE)
+    return TextModel(config, len(columns), dim, entity_dim, mean, scale, column_groups(columns), EVIDENCE, grid_dim)

@@ -165,9 +165,18 @@ def make_batch(
         same_name=_shared(_pairs(piece, table.surface_group[rows]), ids),
         same_doc=_shared(piece, ids),
         edges=_edges(inputs, pieces),
-        fusion=None if inputs.fusion is None else FusionBatch.of(inputs.fusion, rows, inputs.slot[rows]),
+        fusion=None if inputs.fusion is None else FusionBatch.of(inputs.fusion, rows, inputs.slot[rows], _sides(drawn)),
         pictures=pictures,
     )
+
+
+def _sides(drawn: Drawn | None) -> np.ndarray | None:
+    """What the drawn tasks allow, as `FusionBatch.of` takes it."""
+    if drawn is None:
+        return None
+    group = dict(zip(GROUPS, drawn.allowed.T, strict=True))
+    mention = group["T-T"] | group["T-I"], group["I-T"] | group["I-I"]
+    return np.stack([*mention, group["T-T"] | group["I-T"], group["T-I"] | group["I-I"]], 1)
 
 
 def _seen(inputs: TextInputs, rows: np.ndarray, drawn: Drawn | None) -> tuple[np.ndarray, BatchPictures | None]:
@@ -177,8 +186,9 @@ def _seen(inputs: TextInputs, rows: np.ndarray, drawn: Drawn | None) -> tuple[np
         return features, None
     available, evidence = own.available[rows], own.evidence[rows]
     permitted = np.ones((len(rows), len(GROUPS)), bool) if drawn is None else drawn.allowed
-    for number, other in enumerate(inputs.swapped if drawn is not None else ()):
-        at = drawn.swapped == number
+    own_pictures = np.full(len(rows), -1) if drawn is None else drawn.swapped
+    for number, other in enumerate(inputs.swapped):
+        at = own_pictures == number
         features[at, :, -other.values.shape[-1] :] = other.values[rows[at]]
         available[at], evidence[at] = other.available[rows[at]], other.evidence[rows[at]]
     return features, BatchPictures(*(torch.from_numpy(one) for one in (available, permitted, evidence)))

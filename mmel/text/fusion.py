@@ -47,22 +47,24 @@ class FusionScorer(nn.Module):
 
     def __init__(self, config: ModelConfig, dim: int, grid_dim: int | None = None) -> None:
         super().__init__()
-        size, self.pooling = config.fusion_dim, config.fusion_pooling
+        self.size = size = config.fusion_dim
+        self.pooling = config.fusion_pooling
         self.mention = FusionEncoder(config, dim, grid_dim)
         self.entity = FusionEncoder(config, dim, grid_dim)
         # Both read vectors of one space: they start as the same map of it, not as two unrelated ones.
-        self.entity.text.load_state_dict(self.mention.text.state_dict())
+        self.entity.load_state_dict(self.mention.state_dict())
         half = max(size // 2, 1)
         width = 2 * size if self.pooling == "first-last" else size
         self.pool = nn.Sequential(nn.Linear(width, size), nn.GELU(), nn.Linear(size, size))
         self.match = nn.Sequential(
-            nn.Linear(size + 2, half), nn.GELU(), nn.Dropout(config.fusion_dropout), nn.Linear(half, 1)
+            nn.Linear(size + 3, half), nn.GELU(), nn.Dropout(config.fusion_dropout), nn.Linear(half, 1)
         )
 
     def forward(self, batch: FusionBatch) -> Fused:
         """The vectors of a batch's mentions and of its distinct candidates."""
         states = self.mention(batch.mentions)
-        mentions = self.pool(pooled(states, batch.window, batch.span, self.pooling))
+        read = pooled(states, batch.window, batch.span, self.pooling)
+        mentions = read.unflatten(-1, (-1, self.size)).mean(-2) + self.pool(read)
         # An entity is no span of a text: what stands for it is a token put first, which has read all others.
         entities = self.entity(batch.entities, start_only=True)
         return Fused(mentions, entities.rows[entities.first])
@@ -70,7 +72,9 @@ class FusionScorer(nn.Module):
     def score(self, mentions: Tensor, entities: Tensor, prior: Tensor) -> Tensor:
         """Psi `[..]` of vectors `[.., s]`, broadcast against each other, and p(e|m) `[..]`."""
         evidence = torch.stack([prior, torch.log(prior + _PRIOR) / _LOG_SCALE], -1)
-        matched: Tensor = self.match(torch.cat([mentions * entities, evidence], -1))
+        product = mentions * entities
+        dot = product.sum(-1, keepdim=True) / product.shape[-1] ** 0.5
+        matched: Tensor = self.match(torch.cat([product, dot, evidence], -1))
         return matched.squeeze(-1)
 
     def candidates(self, fused: Fused, slot: Tensor, prior: Tensor) -> Tensor:

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from mmel.candidates import MentionTable
+from mmel.config import Config
 from mmel.encoders.cache import Encoding
 from mmel.encoders.text import CachedTextEncoder
 from mmel.errors import ConfigError, SkipReport
 from mmel.kb import KnowledgeBase
 from mmel.text.entity_text import entity_texts
 from mmel.vision.grids import Grid, PictureGrids
+from mmel.vision.linker import PICTURES, image_encoder
 
 _CHARACTERS = 8  # of a text that are read for each word piece of it that is kept: pieces are shorter
 
@@ -81,6 +83,11 @@ class FusionInputs:
     span: np.ndarray
     entities: Sources
 
+    @property
+    def grid_dim(self) -> int | None:
+        """g, the width of a cell; None where text alone is read."""
+        return None if self.entities.cells is None else self.entities.cells[0].shape[1]
+
 
 @dataclass(frozen=True)
 class FusionBatch:
@@ -140,16 +147,30 @@ class FusionReader:
         encoder: CachedTextEncoder,
         settings: FusionSettings,
         on_batch: Callable[[int], None] | None = None,
-        grids: PictureGrids | None = None,
-        kb_pictures: Path | None = None,
     ) -> None:
         self.encoder, self.settings, self.on_batch = encoder, settings, on_batch
-        self.grids, self.kb_pictures, self.skips = grids, kb_pictures, SkipReport()
+        self.grids: PictureGrids | None = None
+        self.kb_pictures: Path | None = None
+        self.skips = SkipReport()
 
     @property
     def grid_dim(self) -> int | None:
         """g, the width of a cell; None where text alone is read."""
         return None if self.grids is None else self.grids.dim
+
+    def open_pictures(
+        self, config: Config, folder: Path, kb_pictures: Path | None, keep_documents: bool = True
+    ) -> None:
+        """Read pictures from now on, where the config asks for them.
+
+        Args:
+            folder: of the visual side of the run, with the encoder where it was trained there.
+            kb_pictures: folder that the pictures of entities are relative to.
+            keep_documents: whether grids are stored, see `RegionEncoder`.
+        """
+        if self.settings.pictures:
+            self.grids = PictureGrids(image_encoder(config.vision, PICTURES, folder), config.encoder.cache)
+            self.grids.keep, self.kb_pictures = keep_documents, kb_pictures
 
     def __call__(
         self, table: MentionTable, entities: np.ndarray, kb: KnowledgeBase, pictures: Path | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -51,10 +52,12 @@ class TextLinker:
         kb: KnowledgeBase,
         keep_documents: bool = True,
         pictures: PictureScorer | None = None,
+        kb_pictures: Path | None = None,
     ) -> TextLinker:
         """The text model of a run folder on a knowledge base; for `keep_documents` see `CachedTextEncoder`.
 
         pictures: what computes the columns of the scorer `pictures`, where the run has it.
+        kb_pictures: folder that the pictures of `kb` are relative to, where the fusions read them.
         """
         tensors, state = load_tensors(run.model_file)
         annotations = None
@@ -66,6 +69,8 @@ class TextLinker:
         if preparer.retrieval is not None:
             preparer.retrieval.load(run.retrieval_file, run.retrieval_heads_file)
         preparer.pictures = pictures
+        if preparer.fusion is not None:
+            preparer.fusion.open_pictures(config, run.visual, kb_pictures, keep_documents)
         if state["encoder"] != preparer.encoder.encoder.id:
             raise InputError(
                 f"the model was trained on vectors of '{state['encoder']}', this encoder is "
@@ -80,6 +85,13 @@ class TextLinker:
                 file=run.model_file,
                 remedy=f"name the same vectors in {run.config_file}, with 'trained' the same base, or train again",
             )
+        if state.get("grids") != preparer.grids_id:
+            raise InputError(
+                f"the model was trained on the grids of '{state.get('grids')}', vision.encoder="
+                f"{config.vision.encoder} gives those of '{preparer.grids_id}'",
+                file=run.model_file,
+                remedy="give the same image encoder weights, or train again",
+            )
         if state["columns"] != preparer.columns:
             raise InputError(
                 "the model was trained on other score columns than this version computes",
@@ -88,7 +100,8 @@ class TextLinker:
             )
         empty = torch.zeros(len(state["columns"]))
         dims = preparer.encoder.encoder.dim, preparer.entities.dim
-        model = make_text_model(config.model, state["columns"], *dims, empty, empty)
+        grid_dim = None if preparer.fusion is None else preparer.fusion.grid_dim
+        model = make_text_model(config.model, state["columns"], *dims, empty, empty, grid_dim)
         load_module(model, tensors, run.model_file)
         return cls(config, preparer, model, pick_device(config.device))
 
@@ -148,7 +161,7 @@ def make_preparer(
         config.model.context_words,
         on_batch,
         entities,
-        FusionSettings(config.model.fusion_tokens, config.model.fusion_features),
+        FusionSettings(config.model.fusion_tokens, config.model.fusion_features, config.model.fusion_pictures),
     )
     if rule.retrieval:
         preparer.retrieval = Retrieval(rule.retrieval, rule.retrieved_k, kb, annotations, cached, preparer.sentences)

@@ -38,6 +38,7 @@ class TextModel(nn.Module):
         groups: group of modalities of each column (`mmel.text.modalities`). Where one needs a picture, batches say
             what is there and permitted, and the joint decision is only for mentions whose text may be read.
         evidence: what batches tell of a mention's pictures besides, for the gate.
+        grid_dim: width of the pictures' cells that the fusions read; None where they read text alone.
     """
 
     mean: Tensor
@@ -53,6 +54,7 @@ class TextModel(nn.Module):
         scale: Tensor,
         groups: Sequence[int] = (),
         evidence: int = 0,
+        grid_dim: int | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -75,17 +77,14 @@ class TextModel(nn.Module):
         if "context" in on:
             self.match = ContextMatch(dim, candidate_dim, config.match_dim, config.input_dropout)
             extra += self.match.columns
-        self.fusion: FusionScorer | None = None
-        if "fusion" in on:
-            self.fusion = FusionScorer(config, dim)
-            extra += 1
+        self.fusion = FusionScorer(config, dim, grid_dim) if "fusion" in on else None
         self.modal: ModalColumns | None = None
         if any(group != TEXTS for group in groups):
             every = [*groups, *[TEXTS] * extra]
             self.modal = ModalColumns(every, config.gate, evidence, columns, config.dropout)
-        self.local = LocalScorer(
-            2 * (columns + extra) if self.modal is None else self.modal.columns, config.hidden, config.dropout
-        )
+        # The fusions read what a task allows: their column is of no group of modalities.
+        width = (2 * (columns + extra) if self.modal is None else self.modal.columns) + 2 * (self.fusion is not None)
+        self.local = LocalScorer(width, config.hidden, config.dropout)
         self.joint: MulRel | MeanFieldPasses | None = None
         if config.inference == "lbp" and "mulrel" in on:
             self.joint = MulRel(
@@ -125,18 +124,18 @@ class TextModel(nn.Module):
             parts.append(torch.where(batch.mask, score, 0).unsqueeze(-1) / self.config.dim**0.5)
         if self.match is not None:
             parts.append(self.match(batch.views, raw, slot))
-        fused, fusion = None, None
-        if self.fusion is not None:
-            assert batch.fusion is not None
-            fused = self.fusion(batch.fusion)
-            fusion = self.fusion.candidates(fused, batch.fusion.slot, batch.prior)
-            parts.append(torch.where(batch.mask, fusion, 0).unsqueeze(-1))
         columns = torch.cat(parts, -1)
         if self.modal is None:
             columns = with_rivals(columns, batch.mask)
         else:
             assert batch.pictures is not None
             columns = self.modal(columns, batch.pictures.available, batch.pictures.permitted, batch.pictures.evidence)
+        fused, fusion = None, None
+        if self.fusion is not None:
+            assert batch.fusion is not None
+            fused = self.fusion(batch.fusion)
+            fusion = self.fusion.candidates(fused, batch.fusion.slot, batch.prior)
+            columns = torch.cat([columns, with_rivals(fusion.unsqueeze(-1), batch.mask)], -1)
         psi, hidden = self.local(columns, batch.mask)
         if self.joint is None:
             return [psi], fused, fusion

@@ -123,6 +123,11 @@ class TextPreparer:
         self.fusion = FusionReader(encoder, fusion or FusionSettings(), on_batch) if "fusion" in self.scorers else None
 
     @property
+    def grids_id(self) -> str | None:
+        """Changes whenever the grids that the scorer `fusion` reads would; None where it reads none."""
+        return self.fusion.grids.id if self.fusion and self.fusion.grids else None
+
+    @property
     def columns(self) -> list[str]:
         """Names of the feature columns, `scorer.column`."""
         own = column_names(self.scorers, self.retrieval.names if self.retrieval else ())
@@ -145,7 +150,8 @@ class TextPreparer:
         Args:
             leave_out: the documents are those that the preparer `learned` from; each mention then sees the counts
                 without its own document's, and retrievers that did not learn from it.
-            pictures: folder that the images of documents are relative to; only the scorer `pictures` reads them.
+            pictures: folder that the images of documents are relative to; only the scorers `pictures` and `fusion`
+                read them.
             swap: seeds of further sets of picture columns, each of pictures of unrelated documents.
         """
         extended = with_context_names(documents, self.kb) if self.selection.context_names else documents
@@ -210,7 +216,7 @@ class TextPreparer:
             slot=data.slot,
             gold=candidates.gold_position(table.gold),
             recall=recall | recall_steps,
-            fusion=None if self.fusion is None else self.fusion(table, unique, self.kb),
+            fusion=None if self.fusion is None else self.fusion(table, unique, self.kb, pictures),
             pictures=own,
             swapped=tuple(swapped),
         )

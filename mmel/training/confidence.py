@@ -122,7 +122,7 @@ def fit_confidence(
 
 
 def _link(linker: Linker, documents: Sequence[Document], dataset: Dataset) -> Linked:
-    inputs = linker.text.preparer(documents) if linker.text else None
+    inputs = linker.text.preparer(documents, pictures=dataset.pictures) if linker.text else None
     linked, ranking = linker.best(documents, inputs, dataset.pictures if linker.visual else None)
     return linked, inputs, ranking
 
@@ -163,9 +163,9 @@ def _text_on(text: TextLinker, kb: KnowledgeBase) -> TextLinker:
     annotations = old.annotations and AnnotationCounts.from_state(old.annotations.state(old.kb), kb)
     entities = _VectorsOn(old.entities, old.kb)
     preparer = TextPreparer(
-        kb, old.encoder, old.scorers, old.selection, annotations, old.window, old.context_words, None, entities,
-        None if old.fusion is None else old.fusion.settings,
-    )  # fmt: skip
+        kb, old.encoder, old.scorers, old.selection, annotations, old.window, old.context_words, None, entities
+    )
+    preparer.fusion = old.fusion
     preparer.sentences = SentenceVectors(old.encoder, texts)
     if old.retrieval is not None:
         preparer.retrieval = old.retrieval.on(kb, annotations, preparer.sentences)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +37,7 @@ from mmel.training.run import RunFolder
 from mmel.training.together import check_together, train_together
 from mmel.training.trainer import TrainState, check_loss, train_text_model
 from mmel.training.visual import train_visual
-from mmel.vision.linker import VisualLinker
+from mmel.vision.linker import PATCH, VisualLinker
 
 Say = Callable[[str], None]
 
@@ -84,8 +85,9 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
         scorer = PictureScorer(seen)
         linker.visual = seen if "visual" in config.modalities else None
     if config.coupling.text_run is not None:
-        linker.text = _taken_text(config, kb, run)
-        inputs = {split: linker.text.preparer(documents) for split, documents in dev.items()}
+        linker.text = _taken_text(config, kb, run, dataset.pictures)
+        prepare = partial(linker.text.preparer, pictures=dataset.pictures)
+        inputs = {split: prepare(documents) for split, documents in dev.items()}
     elif "text" in config.modalities:
         linker.text, inputs, state = _train_text(config, kb, train, dev, run, say, clock, scorer, dataset.pictures)
     if config.coupling.visual_run is not None:
@@ -137,6 +139,13 @@ def _check_pictures(config: Config) -> None:
             "model.scorers has 'pictures': the run trains both sides itself. "
             "Remedy: modalities with 'text', and neither coupling.text_run nor coupling.visual_run"
         )
+    model = config.model
+    if "fusion" in model.scorers and model.fusion_pictures and config.vision.encoder == PATCH and not scored:
+        raise ConfigError(
+            f"model.fusion_pictures={model.fusion_pictures} reads grids of vision.encoder={PATCH}, which only a run "
+            "with the scorer 'pictures' has trained by then. Remedy: add it to model.scorers, or "
+            "vision.encoder=resnet50 or open-clip:MODEL/PRETRAINED"
+        )
     for name in ("modality_dropout", "swapped_pictures"):
         if getattr(config.train, name) and not scored:
             raise ConfigError(f"train.{name} has no use. Remedy: add 'pictures' to model.scorers")
@@ -157,14 +166,14 @@ def _with_sides(config: Config) -> Config:
     return config
 
 
-def _taken_text(config: Config, kb: KnowledgeBase, run: RunFolder) -> TextLinker:
+def _taken_text(config: Config, kb: KnowledgeBase, run: RunFolder, pictures: Path) -> TextLinker:
     """The textual side of a finished run, copied into this one."""
     assert config.coupling.text_run is not None
     source = RunFolder(config.coupling.text_run)
     for name in ("model_file", "annotations_file", "retrieval_file", "retrieval_heads_file"):
         if getattr(source, name).is_file():
             shutil.copyfile(getattr(source, name), getattr(run, name))
-    return TextLinker.from_run(run, config, kb)
+    return TextLinker.from_run(run, config, kb, kb_pictures=pictures)
 
 
 class _Clock:
@@ -196,6 +205,8 @@ def _train_text(
     if preparer.retrieval is not None:
         _fit_retrieval(config, preparer.retrieval, train, dev, say)
     preparer.pictures = scorer
+    if preparer.fusion is not None:
+        preparer.fusion.open_pictures(config, run.visual, pictures)
     swap = range(SWAPS * config.seed, SWAPS * (config.seed + 1)) if config.train.swapped_pictures else ()
     prepared = {split: preparer(documents, preparer.learned, pictures, swap) for split, documents in train.items()}
     inputs = {split: preparer(documents, pictures=pictures) for split, documents in dev.items()}
@@ -210,6 +221,8 @@ def _train_text(
         preparer.retrieval.save(run.retrieval_file, run.retrieval_heads_file)
     columns = next(iter(prepared.values())).feature_names
     made_with = {"encoder": preparer.encoder.encoder.id, "entities": preparer.entities.id}
+    if preparer.grids_id is not None:
+        made_with["grids"] = preparer.grids_id
     save_tensors(run.model_file, dict(model.state_dict()), {"columns": columns, **made_with})
     return TextLinker(config, preparer, model, device), inputs, state
 

@@ -55,7 +55,8 @@ def train_text_model(
     torch.manual_seed(config.seed)
     mean, scale = column_scales(train)
     dims = train[0].titles.shape[-1], train[0].entities.shape[-1]
-    model = make_text_model(config.model, train[0].feature_names, *dims, mean, scale).to(device)
+    grid_dim = None if train[0].fusion is None else train[0].fusion.grid_dim
+    model = make_text_model(config.model, train[0].feature_names, *dims, mean, scale, grid_dim).to(device)
     average, best = copy.deepcopy(model), copy.deepcopy(model)
     rule = config.train
     optimizer = _optimizer(rule, model)

@@ -58,6 +58,17 @@ def test_tokens_are_hidden_states_and_their_characters(encoder: TransformerEncod
     assert len(encoder.encode_tokens([""])[0].vectors) == 0
 
 
+def test_word_embeddings_do_not_depend_on_what_is_around(encoder: TransformerEncoder, tiny_encoder: Path) -> None:
+    from transformers import AutoModel
+
+    table = AutoModel.from_pretrained(tiny_encoder).get_input_embeddings().weight.detach().numpy()
+    one, two = encoder.embed_tokens(["ab", "ba"])
+    np.testing.assert_allclose(one.vectors[0], table[encoder._reading.pieces(["a"])[0][0][0]], atol=2e-3)
+    assert one.spans.tolist() == [[0, 1], [1, 2]] and not np.array_equal(one.vectors[0], two.vectors[1])
+    assert np.array_equal(encoder.embed_tokens(["a b"])[0].vectors[0], one.vectors[0])
+    assert encoder.embed_tokens([""])[0].vectors.shape == (0, encoder.dim)
+
+
 @pytest.mark.parametrize("method", ["encode", "encode_tokens"])
 def test_the_company_of_a_text_does_not_matter(encoder: TransformerEncoder, method: str) -> None:
     together = getattr(encoder, method)(TEXTS * 3)
