@@ -75,7 +75,7 @@ def test_what_fine_tuning_needs() -> None:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A film world with its pictures; the weights of open_clip's `run-clip` beside it."""
-    world = write_film_world(tmp_path_factory.mktemp("clip") / "films", 12, {"train": 20, "val": 8}, 5)
+    world = write_film_world(tmp_path_factory.mktemp("clip") / "films", 12, {"train": 4, "val": 4}, 5)
     (world.parent / "run-clip.json").write_text(json.dumps(TINY))
     open_clip.add_model_config(world.parent / "run-clip.json")
     torch.manual_seed(1)
@@ -91,6 +91,7 @@ def settings(world: Path, run: Path, *overrides: str) -> Config:
             f"encoder.cache={world.parent / 'encodings'}", "vision.encoder=open-clip:run-clip",
             f"vision.weights={world.parent / 'weights.pt'}", "vision.task=V2TEL", "vision.text=name+description",
             "vision.clip_train.epochs=2", "vision.clip_train.batch=16", "vision.clip_train.learning_rate=1e-3",
+            "confidence.hide=none",
             *overrides,
         ]
     )  # fmt: skip
