@@ -86,7 +86,8 @@ class Linker:
         scored = "pictures" in config.model.scorers and run.model_file.is_file()
         text, scorer = None, None
         if scored:  # an instance of its own: texts are prepared on another thread
-            scorer = PictureScorer(VisualLinker.from_run(run.visual, config, kb, pictures, keep_documents))
+            seen = VisualLinker.from_run(run.visual, config, kb, pictures, keep_documents)
+            scorer = PictureScorer(seen, config.detection)
         if run.model_file.is_file():
             text = TextLinker.from_run(run, config, kb, keep_documents, scorer, pictures)
         visual = None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mmel.candidates import Candidates, MentionTable
+from mmel.config import DetectionConfig
+from mmel.detection import detect_mentions
 from mmel.document import Document, VisualMention
 from mmel.errors import ConfigError, SkipReport
 from mmel.text.modalities import EVIDENCE, GROUPS, PREFIX, TEXTS
@@ -40,6 +42,29 @@ class PictureColumns:
 
 
 @dataclass(frozen=True)
+class _Read:
+    """Distinct pictures as they were read: `vectors` `[n, d]`, `confidence` and `size` `[n]` of n regions, faces where
+    a picture has several, and `rows` of a picture by its name: none where it cannot be read."""
+
+    vectors: np.ndarray
+    confidence: np.ndarray
+    size: np.ndarray
+    rows: Mapping[str, Sequence[int]]
+
+    def of(self, documents: Sequence[Document]) -> _Seen:
+        """What each of D documents shows."""
+        rows = [[i for image in dict.fromkeys(one.images) for i in self.rows[image]] for one in documents]
+        place = np.array([i for each in rows for i in each], np.int64)
+        counts = np.array([len(each) for each in rows], np.int64)
+        owner = np.repeat(np.arange(len(rows)), counts)
+        evidence = np.zeros((len(rows), EVIDENCE), np.float32)
+        evidence[:, 0] = np.log1p(counts)
+        for column, values in ((1, self.confidence[place]), (2, np.log1p(self.size[place]) / 5)):
+            np.maximum.at(evidence[:, column], owner, values)
+        return _Seen(self.vectors[place], np.concatenate([[0], np.cumsum(counts)]), evidence)
+
+
+@dataclass(frozen=True)
 class _Seen:
     """The pictures of D documents: `vectors` `[n, d]` of those that were read, `first` `[D + 1]` where each begins,
     `evidence` `[D, EVIDENCE]`."""
@@ -52,15 +77,15 @@ class _Seen:
 class PictureScorer:
     """Computes the columns with the encoder, detector, adapter and gallery of a visual linker.
 
-    A candidate without a picture, and a mention without one that can be read, have no columns there: they are masked.
-    Columns that compare texts with pictures need an encoder with a text tower and without an adapter, which would
-    leave the space that both share.
+    With a detector, a mention's picture with several faces counts as several pictures. A candidate without a picture,
+    and a mention without one that can be read, have no columns there: they are masked. Columns that compare texts with
+    pictures need an encoder with a text tower and without an adapter, which would leave the space that both share.
 
     Attributes:
         columns: names `pictures.column`. skips: pictures that could not be read. faceless: as in VisualLinker.
     """
 
-    def __init__(self, visual: VisualLinker) -> None:
+    def __init__(self, visual: VisualLinker, detection: DetectionConfig | None = None) -> None:
         if visual.pictures is None or visual.config.train_pictures:
             # A gallery with the training documents' pictures would show each of them itself.
             raise ConfigError(
@@ -73,6 +98,7 @@ class PictureScorer:
         encoder = self.side.regions.encoder
         self._tower = encoder if isinstance(encoder, TextTower) and self.side.adapters is None else None
         self._texts: dict[int, np.ndarray] = {}
+        self._detection = detection or DetectionConfig()
         names = _IMAGE_IMAGE if self._tower is None else (*_IMAGE_IMAGE, *_WITH_TEXT)
         self.columns = [f"{PREFIX}{name}" for name in names]
         self.skips, self.faceless = SkipReport(), 0
@@ -82,7 +108,22 @@ class PictureScorer:
 
         Raises ConfigError where documents have pictures and `folder` is None.
         """
-        seen = self._see(table.documents, folder)
+        return self.each([table], candidates, folder)[0]
+
+    def each(
+        self, tables: Sequence[MentionTable], candidates: Candidates, folder: Path | None
+    ) -> tuple[PictureColumns, ...]:
+        """The columns of tables of the same mentions, whose documents differ in their pictures; each is read once."""
+        images = dict.fromkeys(image for table in tables for one in table.documents for image in one.images)
+        if folder is None and images:
+            raise ConfigError(
+                "documents have pictures, and the folder of these is not known. "
+                "Remedy: give `pictures`, the folder that their `images` are relative to"
+            )
+        read = self._read(list(images), folder or Path())
+        return tuple(self._columns(table, candidates, read.of(table.documents)) for table in tables)
+
+    def _columns(self, table: MentionTable, candidates: Candidates, seen: _Seen) -> PictureColumns:
         mention, picture = _pairs(seen.first, table.doc)
         shown = np.diff(seen.first)[table.doc] > 0
         mask = candidates.mask
@@ -106,28 +147,30 @@ class PictureScorer:
             evidence[:, -1] = np.where(shown, _by_mention(np.maximum, fit, mention, len(mask), -np.inf), 0)
         return PictureColumns(np.stack(columns, -1).astype(np.float32), available, evidence, shown, pictured)
 
-    def _see(self, documents: Sequence[Document], folder: Path | None) -> _Seen:
-        images = [list(dict.fromkeys(document.images)) for document in documents]
-        if folder is None and any(images):
-            raise ConfigError(
-                "documents have pictures, and the folder of these is not known. "
-                "Remedy: give `pictures`, the folder that their `images` are relative to"
-            )
-        regions = [Region((folder or Path()) / image) for each in images for image in each]
-        owner = np.repeat(np.arange(len(images)), [len(each) for each in images])
-        # Read first for what is told of them; the vectors come out of the cache the second time.
-        features = self.side.regions.encode(regions)
-        vectors = self.side.view(regions)[0].queries
+    def _read(self, images: Sequence[str], folder: Path) -> _Read:
+        shown = self._regions(images, folder)
+        features = self.side.regions.encode([region for each in shown for region in each])
         self.skips.update(features.skips.only(UNREADABLE))
-        found = features.found
-        self.faceless += int((~found).sum()) - features.skips.counts[UNREADABLE]
-        owner, vectors = owner[found], vectors[found]
-        first = np.searchsorted(owner, np.arange(len(images) + 1))
-        evidence = np.zeros((len(images), EVIDENCE), np.float32)
-        evidence[:, 0] = np.log1p(np.diff(first))
-        for column, values in ((1, features.confidence[found]), (2, np.log1p(features.size[found]) / 5)):
-            np.maximum.at(evidence[:, column], owner, values)
-        return _Seen(vectors, first, evidence)
+        self.faceless += int((~features.found).sum()) - features.skips.counts[UNREADABLE]
+        found = np.flatnonzero(features.found)
+        owner = np.repeat(np.arange(len(images)), [len(each) for each in shown])[found]
+        rows: dict[str, list[int]] = {image: [] for image in images}
+        for row, number in enumerate(owner.tolist()):
+            rows[images[number]].append(row)
+        vectors = self.side.queries(features.vectors[found])
+        return _Read(vectors, features.confidence[found], features.size[found], rows)
+
+    def _regions(self, images: Sequence[str], folder: Path) -> list[list[Region]]:
+        """The regions of each picture: its faces where it has several, else all of it, in which the encoder looks."""
+        detector, rule = self.side.regions.reader.detector, self._detection
+        if detector is None:
+            return [[Region(folder / image)] for image in images]
+        # What cannot be read is counted where it is encoded.
+        found = detect_mentions(
+            images, detector, folder, skips=SkipReport(), threshold=rule.face_confidence, least=rule.face_size
+        )
+        faces = [[Region(folder / mention.image, mention.box) for mention in mentions] for mentions in found]
+        return [each if len(each) > 1 else [Region(folder / image)] for each, image in zip(faces, images, strict=True)]
 
     def _image_image(
         self, vectors: np.ndarray, mention: np.ndarray, picture: np.ndarray, ids: np.ndarray

@@ -193,13 +193,12 @@ class TextPreparer:
             retrievers=self.retrieval.names if self.retrieval else (),
         )
         features, _ = compute(data, self.scorers)
-        own, swapped = None, []
+        own: PictureColumns | None = None
+        swapped: list[PictureColumns] = []
         if self.pictures is not None:
-            own = self.pictures(table, candidates, pictures)
+            others = [replace(table, documents=swap_pictures(extended, seed)) for seed in swap]
+            own, *swapped = self.pictures.each([table, *others], candidates, pictures)
             features = np.concatenate([features, own.values], -1)
-            for seed in swap:
-                others = replace(table, documents=swap_pictures(extended, seed))
-                swapped.append(self.pictures(others, candidates, pictures))
         # The text columns are cosines with the context, which only the sentence encoder shares a space with.
         same = self.entities.id == self.sentences.id
         return TextInputs(

@@ -82,7 +82,7 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     if "pictures" in config.model.scorers:
         seen, visual = train_visual(config, dataset, kb, _pictured(train), _pictured(dev), run, say)
         clock.lap("visual")
-        scorer = PictureScorer(seen)
+        scorer = PictureScorer(seen, config.detection)
         linker.visual = seen if "visual" in config.modalities else None
     if config.coupling.text_run is not None:
         linker.text = _taken_text(config, kb, run, dataset.pictures)

@@ -47,8 +47,13 @@ class Side:
     def view(self, regions: Sequence[Region]) -> tuple[View, SkipReport]:
         """Queries `[n, d]` of n regions, NaN where there is none, and what was passed over."""
         features = self.regions.encode(regions)
-        vectors = features.vectors if self.adapters is None else self.adapters.adapt_mentions(features.vectors)
-        return View(self.gallery, noisy(vectors, self.noise, self.seed) if self.noise else vectors), features.skips
+        return View(self.gallery, self.queries(features.vectors)), features.skips
+
+    def queries(self, vectors: np.ndarray) -> np.ndarray:
+        """`[n, d]` of the vectors that `regions` gives: adapted, and noisy where that was asked for."""
+        if self.adapters is not None:
+            vectors = self.adapters.adapt_mentions(vectors)
+        return noisy(vectors, self.noise, self.seed) if self.noise else vectors
 
     def save(self, folder: Path) -> None:
         """Write gallery and adapters into `folder`."""

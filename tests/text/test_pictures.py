@@ -13,6 +13,8 @@ import torch
 
 from mmel.candidates import Candidates, MentionTable
 from mmel.config import ModelConfig, VisionConfig
+from mmel.detection.align import ARCFACE_TEMPLATE
+from mmel.detection.faces import Faces
 from mmel.document import Document, Entity, TextMention
 from mmel.encoders.images.base import ImageEncoder
 from mmel.errors import ConfigError
@@ -166,6 +168,40 @@ def test_an_encoder_without_words_compares_pictures_only(kb: KnowledgeBase, fold
     without = [replace(one, images=()) for one in documents()]
     ids = np.zeros((4, 1), np.int64)
     assert not scorer(MentionTable.of(without, kb), Candidates(ids, ids, ids), None).shown.any()
+
+
+class Halves:
+    """Finds a face in each half of a picture that is wide, one in another."""
+
+    id = "halves"
+
+    def detect(self, pictures: Sequence[Image]) -> list[Faces]:
+        return [self._faces(*picture.size) for picture in pictures]
+
+    def _faces(self, width: int, height: int) -> Faces:
+        half = width / 2 if width > height else width
+        boxes = np.array([(x, 0, x + half, height) for x in np.arange(0, width, half)], np.float32)
+        landmarks = boxes[:, None, :2] + ARCFACE_TEMPLATE[None] * (boxes[:, 2:] - boxes[:, :2])[:, None] / 112
+        return Faces(boxes, landmarks.astype(np.float32), np.full(len(boxes), 0.9, np.float32))
+
+
+def test_several_faces_of_a_picture_are_several_pictures(kb: KnowledgeBase, tmp_path: Path, folder: Path) -> None:
+    from PIL import Image
+
+    wide = Image.new("RGB", (80, 40), (20, 10, 230))
+    wide.paste((10, 240, 30), (40, 0, 80, 40))
+    wide.save(folder / "wide.png")
+    regions = RegionEncoder(Colours(), Halves(), tmp_path / "cache", refine=False, unaligned="crop")
+    gallery, _ = picture_gallery(kb, folder, regions)
+    scorer = PictureScorer(VisualLinker(VisionConfig(), kb, Side(regions, gallery)))
+    shown = [replace(documents()[0], images=(image,)) for image in ("g.png", "wide.png", "broken.png")]
+    ids = np.array([[0, 1]] * 3)
+    found = scorer(MentionTable.of(shown, kb), Candidates(ids, np.zeros((3, 2)), ids), folder)
+    assert found.evidence[:, 0] == pytest.approx(np.log1p([1, 2, 0]))
+    assert found.shown.tolist() == [True, True, False]
+    best, mean = found.values[..., 0], found.values[..., 1]
+    assert best[1, 1] == pytest.approx(best[0, 1], abs=0.02) and mean[1, 1] < best[1, 1] - 0.1
+    assert sum(scorer.skips.counts.values()) == 1
 
 
 def test_a_gallery_of_training_pictures_is_refused(kb: KnowledgeBase, folder: Path) -> None:
