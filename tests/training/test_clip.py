@@ -18,7 +18,7 @@ from mmel.linker import Linker
 from mmel.training.clip import Pair, as_pairs, check_clip, entity_pairs, mention_pairs
 from mmel.training.session import train_linker
 from mmel.vision.linker import CLIP_FILE
-from tests.encoders.images.test_open_clip import TINY
+from tests.encoders.images.models import TINY
 from tests.tiny import nine_tasks_settings, write_film_world
 
 open_clip = pytest.importorskip("open_clip")

@@ -20,7 +20,7 @@ from mmel.vision import train_clip as module
 from mmel.vision.losses import info_nce
 from mmel.vision.train_clip import ClipPairs, augmentation, train_clip
 from mmel.vision_settings import ClipTrainConfig
-from tests.encoders.images.test_open_clip import TINY
+from tests.encoders.images.models import TINY
 
 open_clip = pytest.importorskip("open_clip")
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 SIZE = 112
+
+# The configuration of a CLIP model that open_clip makes in no time.
+TINY: dict[str, Any] = {
+    "embed_dim": 12,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
 
 
 def noise(count: int, size: int = SIZE, seed: int = 0) -> list[Image.Image]:
@@ -23,16 +31,11 @@ def write_clip(folder: Path) -> Path:
     import open_clip
     import torch
 
-    settings = {
-        "embed_dim": 12,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-        "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-    }
     folder.mkdir()
     named = folder.parent / f"{folder.name}.json"
-    named.write_text(json.dumps(settings), encoding="utf-8")
+    named.write_text(json.dumps(TINY), encoding="utf-8")
     open_clip.add_model_config(named)
-    about = {"model_cfg": settings, "preprocess_cfg": {"size": 32}}
+    about = {"model_cfg": TINY, "preprocess_cfg": {"size": 32}}
     (folder / "open_clip_config.json").write_text(json.dumps(about), encoding="utf-8")
     torch.manual_seed(2)
     torch.save(open_clip.create_model(folder.name).state_dict(), folder / "open_clip_pytorch_model.bin")

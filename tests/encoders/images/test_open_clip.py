@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,15 +12,9 @@ import torch
 from mmel.encoders.images import make_image_encoder
 from mmel.encoders.images.open_clip import OpenClipEncoder
 from mmel.errors import ConfigError, InputError, MissingDependencyError
-from tests.encoders.images.models import noise
+from tests.encoders.images.models import TINY, noise
 
 open_clip = pytest.importorskip("open_clip")
-
-TINY: dict[str, Any] = {
-    "embed_dim": 12,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-    "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-}
 
 
 @pytest.fixture(scope="module")
