@@ -57,6 +57,15 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     return f" Allowed: {', '.join(options)}."
 
 
+def excerpt(text: str, about: str = "", width: int = 80) -> str:
+    """Some `width` characters of a text, around where `about`, or its first word, first stands in any case."""
+    text = " ".join(text.split())
+    places = [text.lower().find(part.lower()) for part in (about, *about.split()[:1])]
+    place = next((at for at in places if at >= 0), 0) + len(about) // 2
+    start = max(0, min(place - width // 2, len(text) - width))
+    return "..." * (start > 0) + text[start : start + width] + "..." * (start + width < len(text))
+
+
 class SkipReport:
     """Counts what a batch passed over and why, so that one bad document never stops the rest.
 
@@ -70,11 +79,18 @@ class SkipReport:
         self.noted: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
         self._keep = keep
+        self._places: set[tuple[str, str]] = set()
 
     def add(self, reason: str, detail: str) -> None:
         """Count one skip under `reason`; the first few `detail` texts of each reason are kept."""
         self.counts[reason] += 1
         self._exemplify(reason, detail)
+
+    def add_once(self, reason: str, error: InputError) -> None:
+        """Count the fault at a place of a file, which is told once however often the file is read."""
+        if (reason, str(error)) not in self._places:
+            self._places.add((reason, str(error)))
+            self.add(reason, str(error))
 
     def note(self, reason: str, detail: str) -> None:
         """Count one irregular record that was kept, as `add` counts a skip."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmel.document import NIL, Document, Entity, TextMention
-from mmel.errors import SkipReport
+from mmel.errors import SkipReport, excerpt
 
 GOLD_UNKNOWN = "gold is no entity of the knowledge base"
 CANDIDATE_UNKNOWN = "candidate is no entity of the knowledge base"
@@ -71,7 +71,7 @@ class ConsistencyReport:
         where = f"{self.split} '{document.id}'"
         if (other := self.texts.earlier(self.split, document)) is not None:
             self.texts_shared += 1
-            self.skips.note(SHARED, f"{where} and {other}: {document.text[:80]!r}")
+            self.skips.note(SHARED, f"{where} and {other}: {excerpt(document.text)!r}")
         for mention in document.text_mentions:
             self._add_gold(mention.entity, where)
             self._add_candidates(mention, where)

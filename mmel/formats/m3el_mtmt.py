@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mmel.document import NIL, Alias, Candidate, Document, Entity, TextMention
-from mmel.errors import SkipReport
+from mmel.errors import SkipReport, excerpt
 from mmel.formats.melbench import NO_PICTURE
 from mmel.formats.mentions_in_text import gold_label, located
 from mmel.formats.records import Place, others, read_list
@@ -117,7 +117,7 @@ class _Collected:
         if skips is not None and self.names:
             skips.note(NAMES_DIFFER, f"{self.first.id}: {', '.join((self.first.name, *self.names))}")
         if skips is not None and self.descriptions_differ:
-            skips.note(DESCRIPTIONS_DIFFER, f"{self.first.id}: {self.description!r}")
+            skips.note(DESCRIPTIONS_DIFFER, f"{self.first.id}: {excerpt(self.description)!r}")
         return Entity(
             self.first.id,
             self.first.name,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from mmel.document import NIL, TextMention
-from mmel.errors import InputError, SkipReport
+from mmel.errors import InputError, SkipReport, excerpt
 from mmel.kb.names import fold
 
 Span = tuple[int, int]
@@ -66,7 +66,7 @@ def locate(
     groups: dict[str, list[int]] = {}
     for index, surface in enumerate(surfaces):
         if not surface.strip():
-            raise InputError(f"mention {index} of {sentence!r} is blank", remedy="a mention is a part of its sentence")
+            raise InputError(f"mention {index} of {excerpt(sentence)!r} is blank", remedy="a mention is a part of its sentence")
         groups.setdefault(surface.strip(), []).append(index)
     placing = _Placing(sentence, groups)
     for reason, search in _SEARCHES:
@@ -117,7 +117,7 @@ class _Placing:
                 spans[index] = place
         if skips is not None:
             for reason, surface in self.notes:
-                skips.note(reason, f"{where + ': ' if where else ''}{surface!r} in {self.sentence!r}")
+                skips.note(reason, f"{where + ': ' if where else ''}{surface!r} in {excerpt(self.sentence, surface)!r}")
         return text, spans
 
 

@@ -144,7 +144,7 @@ def _parse_each(
         except InputError as error:
             if skips is None:
                 raise
-            skips.add("broken record", str(error))
+            skips.add_once("broken record", error)
             continue
         yield parsed
 
@@ -169,7 +169,7 @@ def read_object(path: str | Path, remedy: str, skips: SkipReport | None = None) 
         error = Place(path, 0, remedy, name).error("stands twice")
         if skips is None:
             raise error
-        skips.add("key stands twice in an object", str(error))
+        skips.add_once("key stands twice in an object", error)
     return records
 
 

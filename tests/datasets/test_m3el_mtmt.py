@@ -96,6 +96,14 @@ def test_a_name_says_the_split(tmp_path: Path, file: str, split: str) -> None:
     assert [document.id for document in dataset.documents(split)] == [f"{re.sub('.json$', '', file)}-0"]
 
 
+def test_what_is_broken_in_a_file_of_no_split_is_counted_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_instances(tmp_path / "latest.json", 7, {"Qid": "Q1"}, {"sentence": 8}, instance("Q1", "Q1"))
+    assert main(["check", "m3el-mtmt", "--root", str(tmp_path), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["skips"] == {"broken record": 3}
+
+
 def test_files_of_no_split_are_divided_by_sentence(tmp_path: Path) -> None:
     rows = [instance("Q1", "Q1", name=f"Renn {i % 2}", sentence=f"Somebody plays {i // 2}.") for i in range(2000)]
     write_instances(tmp_path / "latest.json", *rows, {"Qid": "Q1", "sentence": "broken"})

@@ -108,6 +108,13 @@ class TestWikiMel(DatasetCase):
         assert len(list(open_dataset(self.name, root).documents("val", skips))) == 1
         assert skips.counts == {"key stands twice in an object": 1}
 
+    def test_what_belongs_to_no_split_is_counted_once(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        one = json.dumps(caption(1, sentence_of("val"), RENN))
+        (root / "Wikidata-MEL.json").write_text(f'{{"1": {one}, "1": {one}, "2": 7}}')
+        assert main(["check", self.name, "--root", str(root), "--json"]) == 1
+        found = json.loads(capsys.readouterr().out)["skips"]
+        assert found == {"key stands twice in an object": 1, "broken record": 1}
+
     # The file is one object: what breaks it breaks all, and a record has a key, not a line.
     @pytest.mark.parametrize(
         ("changed", "message"),

@@ -102,6 +102,14 @@ def test_what_is_nowhere_stands_after_the_sentence_on_a_line_of_its_own() -> Non
     assert locate("", ["Renn"]) == ("Renn", [(0, 4)])
 
 
+def test_an_example_is_no_whole_sentence() -> None:
+    skips = SkipReport()
+    locate(f"{'Ines said ' * 50}that RENN {'was far away ' * 50}", ["Renn"], skips, "caption 7")
+    ((example,),) = skips.examples.values()
+    assert "that RENN was" in example
+    assert len(example) < 120
+
+
 def test_what_is_named_too_often_stands_after_the_sentence_too() -> None:
     assert placed("Ulm at night", "Ulm", "Ulm") == (["Ulm", "Ulm"], [0, 13], {found.TOO_OFTEN: 1})
 
