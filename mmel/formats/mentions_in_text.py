@@ -66,7 +66,8 @@ def locate(
     groups: dict[str, list[int]] = {}
     for index, surface in enumerate(surfaces):
         if not surface.strip():
-            raise InputError(f"mention {index} of {excerpt(sentence)!r} is blank", remedy="a mention is a part of its sentence")
+            place = f"mention {index} of {excerpt(sentence)!r}"
+            raise InputError(f"{place} is blank", remedy="a mention is a part of its sentence")
         groups.setdefault(surface.strip(), []).append(index)
     placing = _Placing(sentence, groups)
     for reason, search in _SEARCHES:
