@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmel.cli import Parser, run
 from mmel.datasets import dataset_names, open_dataset
-from mmel.datasets.card import read_card
+from mmel.datasets.card import Card, read_card
 from mmel.datasets.check import RECALL_AT, CheckReport, check
 
 
@@ -33,15 +33,16 @@ def _parser() -> Parser:
     listing = commands.add_parser(
         "list",
         help="the datasets with their counts and where to get them",
-        description="The datasets with their counts and where to get them.",
+        description="The datasets with their counts and where to get them; of one, also what its folder must hold.",
         example="mmel data list --json",
     )
+    listing.add_argument("name", nargs="?", choices=dataset_names(), metavar="NAME", help="one of them; else all")
     checking = commands.add_parser(
         "check",
         help="read a dataset, print counts, recall and prior accuracy, compare with its card",
         description="Read all of a dataset, print counts, candidate recall and prior accuracy, compare with its card. "
-        "The exit code is 1 where something is not as the card says, an id stands twice or a record was passed over; "
-        "what is irregular and was kept is told and is no failure.",
+        "The exit code is 1 where a split is broken, something is not as the card says, an id stands twice or a record "
+        "was passed over; what is irregular and was kept, and files that nothing reads, are told and are no failure.",
         example="mmel data check aida --root DIR --json",
     )
     checking.add_argument("name", metavar="NAME", help="a dataset of `mmel data list`")
@@ -52,20 +53,34 @@ def _parser() -> Parser:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    cards = [read_card(name) for name in dataset_names()]
+    cards = [read_card(name) for name in ([arguments.name] if arguments.name else dataset_names())]
     if arguments.json:
         records = [card.model_dump(exclude_none=True) for card in cards]
         print(json.dumps({"datasets": records}, ensure_ascii=False, indent=2))
         return 0
+    width = max(map(len, dataset_names())) + 1
     for card in cards:
-        print(f"{card.name:<10} {card.title}")
-        for form, splits in (card.forms or {"": card.splits}).items():
-            for split, counts in splits.items():
-                known = {"documents": counts.documents, "mentions": counts.mentions, "pictures": counts.visual}
-                name = f"{form} {split}".strip()
-                print(f"           {name:<12} " + ", ".join(f"{n:,} {what}" for what, n in known.items() if n))
-        print(f"           get it: {card.get.strip()}")
+        print(f"{card.name:<{width}}{card.title}")
+        told = list(_counts(card))
+        if arguments.name is not None:
+            told = [card.task.strip(), *told, *(f"{path}: {what}" for path, what in card.layout.items())]
+        for line in (*told, f"get it: {card.get.strip()}"):
+            print(f"{'':{width}}{line}")
     return 0
+
+
+def _counts(card: Card) -> Iterator[str]:
+    """A line for each split that something is known of, and one for those of a form of which nothing is."""
+    for form, splits in (card.forms or {"": card.splits}).items():
+        unknown = []
+        for split, counts in splits.items():
+            sizes = {"documents": counts.documents, "mentions": counts.mentions, "pictures": counts.visual}
+            if known := ", ".join(f"{n:,} {what}" for what, n in sizes.items() if n):
+                yield f"{f'{form} {split}'.strip():<12} {known}"
+            else:
+                unknown.append(split)
+        if unknown:
+            yield f"{form} {', '.join(unknown)}: counts not known".strip()
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -85,6 +100,7 @@ def _record(report: CheckReport) -> dict[str, Any]:
         "entities": report.entities,
         "gallery": report.gallery,
         "splits": report.splits,
+        "broken": report.broken,
         "absent": report.absent,
         "mismatches": report.mismatches,
         "skips": dict(report.skips.counts),
@@ -102,12 +118,15 @@ def _print(report: CheckReport) -> None:
     ):
         _print_pictures(report)
     _print_consistency(report)
+    for split, fault in report.broken.items():
+        print(f"{split}: broken, {fault}")
     for split in report.absent:
         print(f"{split}: not in the folder")
     for line in report.mismatches:
         print(f"mismatch: {line}")
     if not report.mismatches:
-        print("nothing differs from what the card gives" + "; records were passed over" * bool(report.skips.counts))
+        less = "; records were passed over" * bool(report.skips.counts) + "; splits are broken" * bool(report.broken)
+        print(f"nothing differs from what the card gives{less}")
 
 
 def _print_texts(report: CheckReport) -> None:

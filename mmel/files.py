@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
@@ -64,6 +65,25 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         raise
 
 
+_opened: ContextVar[set[Path] | None] = ContextVar("_opened", default=None)
+
+
+@contextmanager
+def files_read() -> Iterator[set[Path]]:
+    """Collect the files that `read_lines`, `read_blocks` and `read_text` open in the block, as resolved paths."""
+    opened: set[Path] = set()
+    token = _opened.set(opened)
+    try:
+        yield opened
+    finally:
+        _opened.reset(token)
+
+
+def _note_opened(path: str | Path) -> None:
+    if (opened := _opened.get()) is not None:
+        opened.add(Path(path).resolve())
+
+
 def read_lines(path: str | Path, skips: SkipReport | None = None) -> Iterator[tuple[int, str]]:
     """Stream `(line number from 1, line without its line break)`; bytes that are not UTF-8 name their place.
 
@@ -75,6 +95,7 @@ def read_lines(path: str | Path, skips: SkipReport | None = None) -> Iterator[tu
         stream = open(path, "rb")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         raise InputError(f"cannot be read ({error.strerror})", file=path, remedy="check the path") from error
+    _note_opened(path)
     with stream:
         for number, raw in enumerate(stream, start=1):
             try:
@@ -104,6 +125,7 @@ def read_blocks(path: str | Path, size: int = 1 << 20) -> Iterator[str]:
     decoder, done = codecs.getincrementaldecoder("utf-8")(), 0
     try:
         with open(path, "rb") as stream:
+            _note_opened(path)
             while raw := stream.read(size):
                 # A character that a part cuts is decoded, and named where it is broken, with the next.
                 start = done - len(decoder.getstate()[0])

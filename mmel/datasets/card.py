@@ -53,9 +53,9 @@ class Card(Section):
         return self.forms.get(form, self.splits).get(split, SplitCounts())
 
     def instructions(self) -> str:
-        """What the folder must hold and where to get it, in one line."""
-        layout = "; ".join(f"{path} ({what})" for path, what in self.layout.items())
-        return f"Expected below the root: {layout}. Remedy: {self.get.strip()}"
+        """What the folder must hold, by name, and the command that says more of it."""
+        remedy = f"`python -m mmel.data list {self.name}` says what each is and where to get it"
+        return f"Expected below the root: {'; '.join(self.layout)}. Remedy: {remedy}"
 
 
 def read_card(name: str) -> Card:

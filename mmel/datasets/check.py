@@ -9,11 +9,11 @@ from typing import Any
 
 from mmel.datasets.base import Dataset
 from mmel.datasets.card import SplitCounts
-from mmel.datasets.check_consistency import ConsistencyReport, KnownEntities, SharedTexts
+from mmel.datasets.check_consistency import ConsistencyReport, KnownEntities, SharedTexts, note_unread
 from mmel.datasets.check_visual import Gallery, PictureFiles, VisualReport
 from mmel.document import NIL, Candidate, Document, Entity, TextMention
-from mmel.errors import SkipReport
-from mmel.files import sha256_file
+from mmel.errors import InputError, SkipReport
+from mmel.files import files_read, sha256_file
 from mmel.progress import progress
 
 RECALL_AT = (1, 2, 5, 10, 30)
@@ -71,52 +71,76 @@ class SplitReport:
 
 @dataclass(slots=True)
 class CheckReport:
-    """The outcome of `check`: per split the counts, and what is not as the card says."""
+    """The outcome of `check`: per split the counts, and what is not as the card says.
+
+    `broken` are splits that could not be read to their end, with the fault; they have no counts.
+    """
 
     name: str
     protocol: str
     entities: int
     gallery: dict[str, Any]
     splits: dict[str, dict[str, Any]]
+    broken: dict[str, str]
     absent: list[str]
     mismatches: list[str]
     skips: SkipReport
 
     @property
     def ok(self) -> bool:
-        return not self.mismatches and not self.skips.counts
+        return not self.broken and not self.mismatches and not self.skips.counts
 
 
 def check(dataset: Dataset) -> CheckReport:
-    """Read all of a dataset, count, and compare with its card; bad records are counted and passed over."""
-    skips = SkipReport()
+    """Read all of a dataset, count, and compare with its card.
+
+    Bad records are counted and passed over, and a split whose file is broken is told when all others were read. Files
+    beside those that were read are noted.
+    """
+    skips, broken = SkipReport(), dict[str, str]()
     gallery, known, texts = Gallery(PictureFiles(dataset)), KnownEntities(), SharedTexts()
-    entities = progress(dataset.entities(skips), f"{dataset.name} entities", unit="entity")
-    rank, total = _ranker(dataset, known.watch(gallery.watch(entities)))
     splits: dict[str, dict[str, Any]] = {}
     twice = {"entities": known.twice}
-    for split in dataset.splits:
-        report, visual = SplitReport(), VisualReport(gallery)
-        consistency = ConsistencyReport(split, known, texts, skips)
-        for document in progress(dataset.documents(split, skips), f"{dataset.name} {split}", unit="doc"):
-            report.add(document, rank)
-            visual.add(document)
-            consistency.add(document)
-        seen = {"visual": visual.mentions, "pictures": visual.record(), "consistency": consistency.record()}
-        splits[split], twice[split] = report.record() | seen, consistency.twice
+    with files_read() as read:
+        entities = progress(dataset.entities(skips), f"{dataset.name} entities", unit="entity")
+        rank, total = _ranker(dataset, known.watch(gallery.watch(entities)))
+        for split in dataset.splits:
+            consistency = ConsistencyReport(split, known, texts, skips)
+            try:
+                splits[split] = _check_split(dataset, split, rank, VisualReport(gallery), consistency)
+            except InputError as error:
+                broken[split] = str(error)
+            else:
+                twice[split] = consistency.twice
+    if dataset.needs_root and not broken:
+        note_unread(dataset.root, read, skips)
     return CheckReport(
         dataset.name,
         dataset.candidate_protocol,
         total,
         gallery.record(),
         splits,
-        [split for split in dataset.card.splits if split not in splits],
+        broken,
+        [split for split in dataset.card.splits if split not in dataset.splits],
         [
             *(f"{what}: {len(ids)} ids stand twice, the first is '{ids[0]}'" for what, ids in twice.items() if ids),
             *_mismatches(dataset, splits, total, len(gallery.entities)),
         ],
         skips,
     )
+
+
+def _check_split(
+    dataset: Dataset, split: str, rank: Ranker, visual: VisualReport, consistency: ConsistencyReport
+) -> dict[str, Any]:
+    """The counts of one split; InputError where it cannot be read to its end."""
+    report = SplitReport()
+    for document in progress(dataset.documents(split, consistency.skips), f"{dataset.name} {split}", unit="doc"):
+        report.add(document, rank)
+        visual.add(document)
+        consistency.add(document)
+    seen = {"visual": visual.mentions, "pictures": visual.record(), "consistency": consistency.record()}
+    return report.record() | seen
 
 
 def _ranker(dataset: Dataset, entities: Iterator[Entity]) -> tuple[Ranker, int]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mmel.document import NIL, Document, Entity, TextMention
@@ -13,6 +14,18 @@ from mmel.errors import SkipReport, excerpt
 GOLD_UNKNOWN = "gold is no entity of the knowledge base"
 CANDIDATE_UNKNOWN = "candidate is no entity of the knowledge base"
 SHARED = "text stands in an earlier split too"
+UNREAD = "file that no reader of the dataset takes"
+_DATA = (".json", ".jsonl", ".tsv", ".csv")
+
+
+def note_unread(root: Path, read: Collection[Path], skips: SkipReport) -> None:
+    """Note the files of data that lie in the root, or beside a file that was read (resolved paths), and were not."""
+    root = root.resolve()
+    kinds = {*_DATA, *(path.suffix for path in read)}
+    for folder in sorted({root, *(path.parent for path in read if root in path.parents)}):
+        for path in sorted(folder.iterdir()):
+            if path.suffix in kinds and path not in read and not path.name.startswith(".") and path.is_file():
+                skips.note(UNREAD, path.relative_to(root).as_posix())
 
 
 @dataclass(slots=True)

@@ -8,13 +8,14 @@ together. Captions without a picture of their own have no `img-url`, and all the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmel.document import NIL, Alias, Document, Entity
 from mmel.errors import SkipReport
 from mmel.formats.mentions_in_text import gold_label, located
-from mmel.formats.records import Place, others, read_list
+from mmel.formats.records import Place, others, read_list, told_elsewhere
 
 _FORM = 'a caption is {"id", "sentence", "imgPath", "mention": [...], "entity": [...], "answer": [...], "img-url"}'
 _KEYS = frozenset({"id", "sentence", "imgPath", "mention", "entity", "answer"})
@@ -55,7 +56,7 @@ def read_titles(paths: Iterable[str | Path], skips: SkipReport | None = None) ->
 
     titles: dict[str, dict[str, None]] = {}
     for path in paths:
-        for pairs in read_list(path, parse, _FORM, None if skips is None else SkipReport()):
+        for pairs in told_elsewhere(partial(read_list, path, parse, _FORM), skips):
             for entity, title in pairs:
                 if entity != NIL:
                     titles.setdefault(entity, {})[title or entity] = None

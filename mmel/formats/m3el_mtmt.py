@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mmel.document import NIL, Alias, Candidate, Document, Entity, TextMention
 from mmel.errors import SkipReport, excerpt
 from mmel.formats.melbench import NO_PICTURE
 from mmel.formats.mentions_in_text import gold_label, located
-from mmel.formats.records import Place, others, read_list
+from mmel.formats.records import Place, others, read_list, told_elsewhere
 
 FORM = (
     'an instance is {"Qid", "name", "description", "sentence", "image": [file, url, path], '
@@ -76,8 +77,7 @@ def read_entities(paths: Iterable[str | Path], skips: SkipReport | None = None) 
     """
     known: dict[str, _Collected] = {}
     for path in paths:
-        # The same instances are read as documents: what is passed over is counted there.
-        for candidates in read_list(path, _candidates, FORM, None if skips is None else SkipReport()):
+        for candidates in told_elsewhere(partial(read_list, path, _candidates, FORM), skips):
             for candidate in candidates:
                 if candidate.id in known:
                     known[candidate.id].add(candidate)

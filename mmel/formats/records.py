@@ -7,6 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
@@ -120,6 +121,18 @@ def read_list(
     or `parse` refuses it; with `skips` that element is counted and the rest goes on.
     """
     return _parse_each(read_elements(path, remedy), parse, skips, kind)
+
+
+def told_elsewhere(read: Callable[[SkipReport | None], Iterator[T]], skips: SkipReport | None) -> Iterator[T]:
+    """What `read` gives of a file that is read for something else too; with `skips`, what it refuses is not counted.
+
+    A file that is broken is read until there: it is for the other reader to tell.
+    """
+    if skips is None:
+        yield from read(None)
+        return
+    with suppress(InputError):
+        yield from read(SkipReport())
 
 
 def read_mapping(

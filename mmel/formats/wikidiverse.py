@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mmel.document import NIL, Alias, Candidate, Document, Entity, TextMention
 from mmel.errors import InputError, SkipReport
 from mmel.files import read_lines
 from mmel.formats.mentions_in_text import gold_label, locate
-from mmel.formats.records import Place, read_list
+from mmel.formats.records import Place, read_list, told_elsewhere
 from mmel.formats.wikipedia import is_plain, wikipedia_title
 from mmel.kb.names import fold
 
@@ -143,7 +144,7 @@ def read_named(
     pictures = {} if images is None else _read_pictures(images, source, skips)
     named: dict[str, None] = {}
     for path in paths:
-        for caption in _read(path, listed, source, None if skips is None else SkipReport()):
+        for caption in told_elsewhere(partial(_read, path, listed, source), skips):
             for mention in caption.mentions:
                 named.update(dict.fromkeys([mention.entity, *(each.entity for each in mention.candidates or ())]))
     named.pop(NIL, None)

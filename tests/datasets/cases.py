@@ -11,6 +11,7 @@ import pytest
 
 from mmel.data import main
 from mmel.datasets import Dataset, dataset_names, open_dataset
+from mmel.datasets.check_consistency import UNREAD
 from mmel.document import NIL
 from mmel.errors import ConfigError, InputError, SkipReport
 
@@ -31,6 +32,8 @@ class DatasetCase(ABC):
     skip_reason: ClassVar[str]
     # Whether the card gives counts, which a tiny folder does not have.
     counted: ClassVar[bool] = True
+    # Files that `write` writes beside the others and that no reader takes.
+    unread: ClassVar[list[str]] = []
 
     @abstractmethod
     def write(self, root: Path) -> None:
@@ -76,6 +79,8 @@ class DatasetCase(ABC):
         assert report["ok"] is not self.counted
         assert bool(report["mismatches"]) is self.counted
         assert report["entities"] == len(self.entity_ids)
+        assert report["noted"].get(UNREAD, 0) == len(self.unread)
+        assert report["broken"] == {}
         for split, counts in self.expected.items():
             found = report["splits"][split]
             assert tuple(found[key] for key in ("documents", "mentions", "linked", "nil")) == counts
@@ -83,9 +88,15 @@ class DatasetCase(ABC):
 
     def test_check_prints_a_table(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         main(["check", self.name, "--root", str(root)])
-        text = capsys.readouterr().out
-        assert all(split in text for split in self.expected)
-        assert ("mismatch: " in text) is self.counted
+        printed = capsys.readouterr()
+        assert all(split in printed.out for split in self.expected)
+        assert ("mismatch: " in printed.out) is self.counted
+        assert all(f"  {path}\n" in printed.err for path in self.unread)
+
+    def test_check_tells_what_nothing_reads(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (root / "other.json").write_text("{")
+        main(["check", self.name, "--root", str(root)])
+        assert f"kept {1 + len(self.unread)}: {UNREAD}" in capsys.readouterr().err
 
     def test_unknown_split(self, dataset: Dataset) -> None:
         first = next(iter(self.expected))

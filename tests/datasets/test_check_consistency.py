@@ -7,10 +7,13 @@ import pytest
 
 from mmel.data import main
 from mmel.datasets.check import check
-from mmel.datasets.check_consistency import CANDIDATE_UNKNOWN, GOLD_UNKNOWN, SHARED, SharedTexts
+from mmel.datasets.check_consistency import CANDIDATE_UNKNOWN, GOLD_UNKNOWN, SHARED, UNREAD, SharedTexts, note_unread
 from mmel.document import NIL, Candidate, Document, Entity, TextMention, VisualMention
+from mmel.errors import InputError, SkipReport
+from mmel.files import files_read, read_lines, read_text
 from tests.datasets.cases import write_lines
 from tests.datasets.test_check import Tiny, card
+from tests.datasets.test_wikidiverse import RENN, caption, write_captions
 
 
 def document(name: str, *golds: str | None, candidates: tuple[str, ...] | None = None, text: str = "x") -> Document:
@@ -101,3 +104,50 @@ def test_a_dataset_that_fits_has_no_table_of_what_does_not(tmp_path: Path, capsy
     write_lines(tmp_path / "kb.jsonl", {"id": "Q1", "title": "Ulm"})
     main(["check", "movies", "--root", str(tmp_path)])
     assert "texts of earlier splits" not in capsys.readouterr().out
+
+
+def test_a_broken_split_is_told_when_the_others_were_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_captions(tmp_path / "WikiDiverse.val.json", caption(1, "Renn", RENN))
+    (tmp_path / "WikiDiverse.train.json").write_text('[{"id": 1')
+    assert main(["check", "wikidiverse", "--root", str(tmp_path), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (list(report["splits"]), list(report["broken"])) == (["val"], ["train"])
+    assert "WikiDiverse.train.json:1: is no JSON" in report["broken"]["train"]
+    assert report["splits"]["val"]["documents"] == report["entities"] == 1
+    assert not any(line.startswith("train") for line in report["mismatches"])
+    assert main(["check", "wikidiverse", "--root", str(tmp_path)]) == 1
+    assert "train: broken, " in capsys.readouterr().out
+
+
+def test_files_that_nothing_reads_are_named(tmp_path: Path) -> None:
+    for name in (
+        "a.json",
+        "b.json",
+        "c.tsv",
+        "d.jpg",
+        "e.train",
+        "f.md",
+        ".g.json",
+        "in/a.json",
+        "in/h.json",
+        "no/i.json",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    skips = SkipReport(keep=9)
+    note_unread(tmp_path, {tmp_path.resolve() / "a.json", tmp_path.resolve() / "in/a.json"}, skips)
+    assert skips.examples == {UNREAD: ["b.json", "c.tsv", "in/h.json"]}
+    assert skips.exit_code == 0
+
+
+def test_files_that_were_read_are_known_whoever_read_them(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a", "b", "c")]
+    for path in paths:
+        path.write_text("x")
+    with files_read() as read:
+        list(read_lines(paths[0]))
+        read_text(paths[1])
+        with pytest.raises(InputError):
+            read_text(tmp_path / "none")
+    read_text(paths[2])
+    assert read == {path.resolve() for path in paths[:2]}
