@@ -77,7 +77,9 @@ def main(argv: list[str]) -> int:
     from mmel.errors import ConfigError
     from mmel.files import check_file
     from mmel.kb import KnowledgeBase
+    from mmel.training.run import RunFolder
 
+    RunFolder(values.model).check_trained()
     for file in filter(None, (values.report, values.out, values.json)):
         check_file(Path(file))
     dataset = open_dataset(values.dataset, values.root)

@@ -73,10 +73,7 @@ class Linker:
                 another time; else neither the disk nor memory fills up with them.
         """
         run = RunFolder(Path(path))
-        if not run.trained:
-            raise InputError(
-                "holds no trained model", file=run.path, remedy="name the run folder of `python -m mmel.train`"
-            )
+        run.check_trained()
         config = Config.load(run.config_file)
         where, meta = run.kb()
         if kb is None:

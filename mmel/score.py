@@ -37,7 +37,9 @@ def main(argv: list[str]) -> int:
     from mmel.scoring.inputs import InputSettings, RawInput
     from mmel.scoring.partial import PartialOutput
     from mmel.scoring.stream import ScoreSettings, score
+    from mmel.training.run import RunFolder
 
+    RunFolder(values.model).check_trained()
     _spare(values)
     settings, base = ScoreSettings(values.batch, values.top_k), values.entity_base or ENTITY_BASE
     writer = writer_for(values.out, values.format, base)

@@ -116,7 +116,7 @@ def test_another_base_is_refused(arguments: list[str], tiny_kb_folder: Path) -> 
         ("--split", "", ConfigError, "has no split ''"),
         ("--dataset", "movie", ConfigError, "Did you mean 'movies'?"),
         ("--root", "nowhere", InputError, "nowhere: is no folder"),
-        ("--model", "nowhere", InputError, "nowhere: holds no trained model"),
+        ("--model", "nowhere", InputError, "nowhere: is no folder of a trained model"),
         ("--kb", "nowhere", InputError, "nowhere"),
     ],
 )
@@ -127,6 +127,13 @@ def test_mistakes_are_named(
     with pytest.raises(error) as caught:
         main(arguments)
     assert message in str(caught.value)
+
+
+def test_a_model_that_is_missing_is_told_before_anything_else(arguments: list[str]) -> None:
+    for option in ("--root", "--model", "--kb", "--dataset"):
+        arguments[arguments.index(option) + 1] = "nowhere"
+    with pytest.raises(InputError, match="^nowhere: is no folder of a trained model. Remedy: "):
+        main(arguments)
 
 
 @pytest.mark.parametrize("option", ["--model", "--dataset", "--split"])

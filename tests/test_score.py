@@ -148,7 +148,7 @@ def test_a_base_of_another_model_is_refused(arguments: list[str], films: Path, t
 @pytest.mark.parametrize(
     ("option", "value", "error", "message"),
     [
-        ("--model", "nowhere", InputError, "nowhere: holds no trained model"),
+        ("--model", "nowhere", InputError, "nowhere: is no folder of a trained model"),
         ("--kb", "nowhere", InputError, "nowhere"),
         ("--pictures", "nowhere", InputError, "nowhere: is no folder"),
         ("--top-k", "0", ConfigError, "must be at least 1"),
@@ -162,6 +162,11 @@ def test_mistakes_are_named(
     with pytest.raises(error) as caught:
         main([*arguments, option, value])
     assert message in str(caught.value)
+
+
+def test_a_model_that_is_missing_is_told_before_anything_else(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="^nowhere: is no folder of a trained model. Remedy: "):
+        main(["no input", "--model", "nowhere", "--out", str(tmp_path)])
 
 
 def test_what_is_needed_is_named(arguments: list[str]) -> None:

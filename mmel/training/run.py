@@ -74,6 +74,12 @@ class RunFolder:
     def finished(self) -> bool:
         return self.metrics_file.is_file() and self.trained
 
+    def check_trained(self) -> None:
+        """InputError where nothing was trained to its end: said before anything else is read."""
+        if not self.trained:
+            what = "holds no trained model" if self.path.is_dir() else "is no folder of a trained model"
+            raise InputError(what, file=self.path, remedy="name the run folder of `python -m mmel.train`")
+
     def digest(self) -> str:
         """Hex SHA-256 of what the linker of the run decides by: settings, weights, galleries; not where its base is."""
         others = {self.checkpoint_file, self.steps_file, self.metrics_file, self.kb_file, self.path / "versions.json"}
