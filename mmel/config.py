@@ -242,7 +242,8 @@ class VisionConfig(Section):
     )
     clip_train: ClipTrainConfig = Field(
         default=ClipTrainConfig(),
-        description="fine-tuning of the open-clip model that `encoder` or `text_encoder` names",
+        description="fine-tuning of the open-clip model that `encoder` or `text_encoder` names; the scorer `pictures` "
+        "then reads training documents with what learned from them, whatever `folds` says",
     )
     combination: Literal["pictures+texts", "texts+pictures", "fused"] = Field(
         default="pictures+texts",
@@ -259,6 +260,12 @@ class VisionConfig(Section):
         default="none", description="the adapter of Sun et al. 2022 over the frozen encoder"
     )
     adapter_train: AdapterConfig = Field(default=AdapterConfig(), description="the adapters' training")
+    folds: int = Field(
+        default=2,
+        ge=2,
+        description="where the scorer `pictures` reads what the patch transformer or adapters learned: parts of the "
+        "training documents, each scored in training by what learned without it",
+    )
     train_pictures: bool = Field(
         default=False, description="labelled pictures of the training documents join the gallery of their entities"
     )

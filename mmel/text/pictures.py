@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from mmel.candidates import Candidates, MentionTable
+from mmel.candidates.folds import document_folds
 from mmel.config import DetectionConfig
 from mmel.detection import detect_mentions
 from mmel.document import Document, VisualMention
 from mmel.errors import ConfigError, SkipReport
 from mmel.text.modalities import EVIDENCE, GROUPS, PREFIX, TEXTS
-from mmel.vision.gallery import TextTower, entity_words
+from mmel.vision.gallery import Gallery, TextTower, entity_words
 from mmel.vision.linker import Side, VisualLinker
 from mmel.vision.mention_text import mention_words
 from mmel.vision.regions import UNREADABLE, Region
@@ -44,7 +45,8 @@ class PictureColumns:
 @dataclass(frozen=True)
 class _Read:
     """Distinct pictures as they were read: `vectors` `[n, d]`, `confidence` and `size` `[n]` of n regions, faces where
-    a picture has several, and `rows` of a picture by its name: none where it cannot be read."""
+    a picture has several, and `rows` of a picture by its name: none where it cannot be read, or is not among
+    them."""
 
     vectors: np.ndarray
     confidence: np.ndarray
@@ -53,7 +55,7 @@ class _Read:
 
     def of(self, documents: Sequence[Document]) -> _Seen:
         """What each of D documents shows."""
-        rows = [[i for image in dict.fromkeys(one.images) for i in self.rows[image]] for one in documents]
+        rows = [[i for image in dict.fromkeys(one.images) for i in self.rows.get(image, ())] for one in documents]
         place = np.array([i for each in rows for i in each], np.int64)
         counts = np.array([len(each) for each in rows], np.int64)
         owner = np.repeat(np.arange(len(rows)), counts)
@@ -82,7 +84,10 @@ class PictureScorer:
     pictures need an encoder with a text tower and without an adapter, which would leave the space that both share.
 
     Attributes:
-        columns: names `pictures.column`. skips: pictures that could not be read. faceless: as in VisualLinker.
+        columns: names `pictures.column`.
+        held_out: where the linker learned from documents, a side for each part of these (`document_folds`) that did not
+            learn from it, and scores it in training.
+        skips: pictures that could not be read. faceless: as in VisualLinker.
     """
 
     def __init__(self, visual: VisualLinker, detection: DetectionConfig | None = None) -> None:
@@ -101,6 +106,7 @@ class PictureScorer:
         self._detection = detection or DetectionConfig()
         names = _IMAGE_IMAGE if self._tower is None else (*_IMAGE_IMAGE, *_WITH_TEXT)
         self.columns = [f"{PREFIX}{name}" for name in names]
+        self.held_out: Sequence[Side] = ()
         self.skips, self.faceless = SkipReport(), 0
 
     def __call__(self, table: MentionTable, candidates: Candidates, folder: Path | None) -> PictureColumns:
@@ -111,35 +117,68 @@ class PictureScorer:
         return self.each([table], candidates, folder)[0]
 
     def each(
-        self, tables: Sequence[MentionTable], candidates: Candidates, folder: Path | None
+        self, tables: Sequence[MentionTable], candidates: Candidates, folder: Path | None, leave_out: bool = False
     ) -> tuple[PictureColumns, ...]:
-        """The columns of tables of the same mentions, whose documents differ in their pictures; each is read once."""
+        """The columns of tables of the same mentions, whose documents differ in their pictures; each is read once.
+
+        leave_out: the documents are those that the linker learned from, in the first table with their own pictures,
+            which the others only exchange; every picture is scored by a side that did not learn from it.
+        """
         images = dict.fromkeys(image for table in tables for one in table.documents for image in one.images)
         if folder is None and images:
             raise ConfigError(
                 "documents have pictures, and the folder of these is not known. "
                 "Remedy: give `pictures`, the folder that their `images` are relative to"
             )
-        read = self._read(list(images), folder or Path())
-        return tuple(self._columns(table, candidates, read.of(table.documents)) for table in tables)
+        shown = dict(zip(images, self._regions(list(images), folder or Path()), strict=True))
+        if leave_out and self.held_out and len(tables[0]):
+            return self._held_out(tables, candidates.ids, shown)
+        read = self._read(shown, self.side)
+        return tuple(
+            self._columns(table.documents, table.doc, candidates.ids, read.of(table.documents), self.side)
+            for table in tables
+        )
 
-    def _columns(self, table: MentionTable, candidates: Candidates, seen: _Seen) -> PictureColumns:
-        mention, picture = _pairs(seen.first, table.doc)
-        shown = np.diff(seen.first)[table.doc] > 0
-        mask = candidates.mask
-        pictured = mask & np.isin(candidates.ids, self.side.gallery.entities)
+    def _held_out(
+        self, tables: Sequence[MentionTable], ids: np.ndarray, shown: Mapping[str, list[Region]]
+    ) -> tuple[PictureColumns, ...]:
+        """The columns of `each`, the pictures of a document scored by the side of the part that shows them."""
+        fold: dict[tuple[str, ...], int] = {}
+        parts = document_folds(tables[0].documents, len(self.held_out)).tolist()
+        for document, part in zip(tables[0].documents, parts, strict=True):
+            fold.setdefault(document.images, part)  # no side learned from a picture that its part shows, too
+        side_of = [np.array([fold[one.images] for one in table.documents])[table.doc] for table in tables]
+        found: list[list[PictureColumns]] = [[] for _ in tables]
+        for number, side in enumerate(self.held_out):
+            own = {image for images, part in fold.items() if part == number for image in images}
+            read = self._read({image: regions for image, regions in shown.items() if image in own}, side)
+            for table, which, columns in zip(tables, side_of, found, strict=True):
+                rows = which == number
+                if rows.any():
+                    seen = read.of(table.documents)
+                    columns.append(self._columns(table.documents, table.doc[rows], ids[rows], seen, side))
+        return tuple(_together(columns, which) for columns, which in zip(found, side_of, strict=True))
+
+    def _columns(
+        self, documents: Sequence[Document], doc: np.ndarray, ids: np.ndarray, seen: _Seen, side: Side
+    ) -> PictureColumns:
+        """The columns of mentions of the documents `doc` `[m]`, candidates `ids` `[m, K]`."""
+        mention, picture = _pairs(seen.first, doc)
+        shown = np.diff(seen.first)[doc] > 0
+        mask = ids >= 0
+        pictured = mask & np.isin(ids, side.gallery.entities)
         available = np.zeros((*mask.shape, len(GROUPS)), bool)
         available[..., TEXTS] = mask
         available[..., GROUPS.index("I-I")] = pictured & shown[:, None]
-        evidence = seen.evidence[table.doc]
-        best, mean = self._image_image(seen.vectors, mention, picture, candidates.ids)
+        evidence = seen.evidence[doc]
+        best, mean = _image_image(side.gallery, seen.vectors, mention, picture, ids)
         there = available[..., GROUPS.index("I-I")]
         columns = [_kept(best, there), _kept(mean, there), above(best, there)]
         if self._tower is not None:
-            words = [mention_words(one.text, one.text_mentions, self._form) for one in table.documents]
+            words = [mention_words(one.text, one.text_mentions, self._form) for one in documents]
             text = self._tower.encode_text([each for own in words for each in own])
-            with_text = _kept(self.side.gallery.score(text, candidates.ids), pictured)
-            image = self._image_text(seen.vectors, mention, picture, candidates.ids)
+            with_text = _kept(side.gallery.score(text, ids), pictured)
+            image = self._image_text(seen.vectors, mention, picture, ids)
             shows = mask & shown[:, None]
             available[..., GROUPS.index("T-I")], available[..., GROUPS.index("I-T")] = pictured, shows
             columns += [with_text, above(with_text, pictured), _kept(image, shows), above(image, shows)]
@@ -147,17 +186,18 @@ class PictureScorer:
             evidence[:, -1] = np.where(shown, _by_mention(np.maximum, fit, mention, len(mask), -np.inf), 0)
         return PictureColumns(np.stack(columns, -1).astype(np.float32), available, evidence, shown, pictured)
 
-    def _read(self, images: Sequence[str], folder: Path) -> _Read:
-        shown = self._regions(images, folder)
-        features = self.side.regions.encode([region for each in shown for region in each])
+    def _read(self, shown: Mapping[str, list[Region]], side: Side) -> _Read:
+        """Pictures by name as a side sees their regions."""
+        features = side.regions.encode([region for each in shown.values() for region in each])
         self.skips.update(features.skips.only(UNREADABLE))
         self.faceless += int((~features.found).sum()) - features.skips.counts[UNREADABLE]
         found = np.flatnonzero(features.found)
-        owner = np.repeat(np.arange(len(images)), [len(each) for each in shown])[found]
+        owner = np.repeat(np.arange(len(shown)), [len(each) for each in shown.values()])[found]
+        images = list(shown)
         rows: dict[str, list[int]] = {image: [] for image in images}
         for row, number in enumerate(owner.tolist()):
             rows[images[number]].append(row)
-        vectors = self.side.queries(features.vectors[found])
+        vectors = side.queries(features.vectors[found])
         return _Read(vectors, features.confidence[found], features.size[found], rows)
 
     def _regions(self, images: Sequence[str], folder: Path) -> list[list[Region]]:
@@ -171,18 +211,6 @@ class PictureScorer:
         )
         faces = [[Region(folder / mention.image, mention.box) for mention in mentions] for mentions in found]
         return [each if len(each) > 1 else [Region(folder / image)] for each, image in zip(faces, images, strict=True)]
-
-    def _image_image(
-        self, vectors: np.ndarray, mention: np.ndarray, picture: np.ndarray, ids: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """`[M, K]` cosines of the best pair of pictures, and of their means; minus infinity where there is none."""
-        gallery = self.side.gallery
-        best = _by_mention(np.maximum, gallery.score(vectors[picture], ids[mention]), mention, len(ids), -np.inf)
-        unique, slot = np.unique(ids, return_inverse=True)
-        total = _by_mention(np.add, vectors[picture], mention, len(ids), 0)
-        length = np.linalg.norm(total, axis=1, keepdims=True)
-        mean = (gallery.means(unique)[slot.reshape(ids.shape)] @ (total / np.maximum(length, 1e-12))[..., None])[..., 0]
-        return best, mean
 
     def _image_text(self, vectors: np.ndarray, mention: np.ndarray, picture: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """`[M, K]` cosines of the best picture with the text of each candidate; minus infinity without a picture."""
@@ -199,6 +227,25 @@ class PictureScorer:
             words = [entity_words(entity, self._text) for entity in self.kb.entities(new)]
             self._texts.update(zip(new, self._tower.encode_text(words), strict=True))
         return np.stack([self._texts[e] for e in entities.tolist()])
+
+
+def _image_image(
+    gallery: Gallery, vectors: np.ndarray, mention: np.ndarray, picture: np.ndarray, ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`[M, K]` cosines of the best pair of pictures, and of their means; minus infinity where there is none."""
+    best = _by_mention(np.maximum, gallery.score(vectors[picture], ids[mention]), mention, len(ids), -np.inf)
+    unique, slot = np.unique(ids, return_inverse=True)
+    total = _by_mention(np.add, vectors[picture], mention, len(ids), 0)
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    mean = (gallery.means(unique)[slot.reshape(ids.shape)] @ (total / np.maximum(length, 1e-12))[..., None])[..., 0]
+    return best, mean
+
+
+def _together(parts: Sequence[PictureColumns], which: np.ndarray) -> PictureColumns:
+    """Columns of mentions in parts, `which` `[M]` says the number of each one's, none of the parts empty."""
+    order = np.argsort(np.argsort(which, kind="stable"), kind="stable")
+    names = [field.name for field in fields(PictureColumns)]
+    return PictureColumns(*(np.concatenate([getattr(part, name) for part in parts])[order] for name in names))
 
 
 def pictured(documents: Sequence[Document]) -> list[Document]:

@@ -136,7 +136,8 @@ class TextPreparer:
     @property
     def learned(self) -> bool:
         """Whether what prepares documents learned from annotations: training documents must leave out their own."""
-        return self.annotations is not None or self.retrieval is not None
+        held_out = self.pictures is not None and bool(self.pictures.held_out)
+        return self.annotations is not None or self.retrieval is not None or held_out
 
     def __call__(
         self,
@@ -149,7 +150,7 @@ class TextPreparer:
 
         Args:
             leave_out: the documents are those that the preparer `learned` from; each mention then sees the counts
-                without its own document's, and retrievers that did not learn from it.
+                without its own document's, and retrievers and what reads pictures that did not learn from it.
             pictures: folder that the images of documents are relative to; only the scorers `pictures` and `fusion`
                 read them.
             swap: seeds of further sets of picture columns, each of pictures of unrelated documents.
@@ -197,7 +198,7 @@ class TextPreparer:
         swapped: list[PictureColumns] = []
         if self.pictures is not None:
             others = [replace(table, documents=swap_pictures(extended, seed)) for seed in swap]
-            own, *swapped = self.pictures.each([table, *others], candidates, pictures)
+            own, *swapped = self.pictures.each([table, *others], candidates, pictures, leave_out)
             features = np.concatenate([features, own.values], -1)
         # The text columns are cosines with the context, which only the sentence encoder shares a space with.
         same = self.entities.id == self.sentences.id

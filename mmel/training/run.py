@@ -61,6 +61,7 @@ class RunFolder:
         self.steps_file = self.path / "metrics.jsonl"
         self.metrics_file = self.path / "metrics.json"
         self.visual = self.path / "visual"
+        self.folds = self.path / "folds"  # of what is trained to score training documents; gone when the run is done
         self.coupling_file = self.path / "coupling.json"
         self.detection_file = self.path / "detection.json"
         self.confidence_file = self.path / "confidence.json"
@@ -116,7 +117,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove the files of an earlier run in this folder."""
         for file in vars(self).values():
-            if file == self.visual:
+            if file in (self.visual, self.folds):
                 shutil.rmtree(file, ignore_errors=True)
             elif file != self.path:
                 file.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ from mmel.training.joint import check_coupling, fit_coupling
 from mmel.training.run import RunFolder
 from mmel.training.together import check_together, train_together
 from mmel.training.trainer import TrainState, check_loss, train_text_model
-from mmel.training.visual import train_visual
+from mmel.training.visual import VisualTraining
 from mmel.vision.linker import PATCH, VisualLinker
 
 Say = Callable[[str], None]
@@ -80,9 +80,11 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
         clock.lap("clip")
     scorer = None
     if "pictures" in config.model.scorers:
-        seen, visual = train_visual(config, dataset, kb, _pictured(train), _pictured(dev), run, say)
-        clock.lap("visual")
+        training = VisualTraining(config, dataset, kb, _pictured(train), _pictured(dev), say)
+        seen, visual = training.linker(run)
         scorer = PictureScorer(seen, config.detection)
+        scorer.held_out = training.held_out(run.folds, scorer.side)
+        clock.lap("visual")
         linker.visual = seen if "visual" in config.modalities else None
     if config.coupling.text_run is not None:
         linker.text = _taken_text(config, kb, run, dataset.pictures)
@@ -94,7 +96,7 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
         shutil.copytree(RunFolder(config.coupling.visual_run).visual, run.visual, dirs_exist_ok=True)
         linker.visual = VisualLinker.from_run(run.visual, config, kb, dataset.pictures)
     elif "visual" in config.modalities and scorer is None:
-        linker.visual, visual = train_visual(config, dataset, kb, train, dev, run, say)
+        linker.visual, visual = VisualTraining(config, dataset, kb, train, dev, say).linker(run)
         clock.lap("visual")
     together: list[dict[str, Any]] = []
     if config.coupling.together.epochs:
@@ -126,6 +128,7 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
         metrics["detection"] = detection
     if tuned:
         metrics["clip"] = tuned
+    shutil.rmtree(run.folds, ignore_errors=True)
     write_json(run.metrics_file, metrics)
     skips.update(linker.skips)
     return metrics, skips

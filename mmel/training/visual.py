@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mmel.candidates.folds import document_folds
 from mmel.config import Config, VisionConfig
 from mmel.datasets import open_dataset
 from mmel.datasets.base import Dataset
@@ -61,95 +62,186 @@ class Photographs:
     source: np.ndarray
 
 
-def train_visual(
-    config: Config,
-    dataset: Dataset,
-    kb: KnowledgeBase,
-    train: Mapping[str, Sequence[Document]],
-    dev: Mapping[str, Sequence[Document]],
-    run: RunFolder,
-    say: Say,
-) -> tuple[VisualLinker, list[dict[str, Any]]]:
-    """Train what `config.vision` asks for, fit what is chosen on validation, and save into the run's folder.
+class VisualTraining:
+    """Training of the visual side as `config.vision` has it, on all training documents or without some of them.
 
     Args:
         train, dev: documents by split; those of `dev` choose epochs, fusion weight and temperature.
-
-    Returns:
-        the linker, and what training said of itself.
     """
-    vision = config.vision
-    learns = vision.encoder == PATCH or vision.adapter == "trained" or vision.train_pictures
-    further = further_sources(config) if learns else []
-    people = photographs([(dataset, [d for part in train.values() for d in part]), *further] if learns else [])
-    history: list[dict[str, Any]] = []
-    if vision.encoder == PATCH:
-        history = _train_patch(config, people, kb, dev, dataset.pictures, run, say)
-    regions, gold = labelled_regions([d for documents in dev.values() for d in documents], kb, dataset.pictures)
-    sides = {}
-    for name in needed_sides(vision):
-        encoder = region_encoder(config, name, run.visual)
-        # Adapters are chosen by the best picture of an entity; what pools pictures is learned after them.
-        pooling = "max" if vision.adapter == "trained" else None
-        gallery, skips = make_gallery(config, name, kb, dataset.pictures, encoder, None, pooling=pooling)
+
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        kb: KnowledgeBase,
+        train: Mapping[str, Sequence[Document]],
+        dev: Mapping[str, Sequence[Document]],
+        say: Say,
+    ) -> None:
+        vision = config.vision
+        self.config, self.dataset, self.kb, self.say = config, dataset, kb, say
+        self.documents = [document for part in train.values() for document in part]
+        learns = vision.encoder == PATCH or vision.adapter == "trained" or vision.train_pictures
+        self._further = further_sources(config) if learns else []
+        self._people = self._photographs(self.documents) if learns else photographs([])
+        asked = [document for documents in dev.values() for document in documents]
+        self._regions, self._gold = labelled_regions(asked, kb, dataset.pictures)
+        self._crops = self._read_crops() if vision.encoder == PATCH else None
+        self._frozen: dict[str, RegionEncoder] = {}
+
+    def linker(self, run: RunFolder) -> tuple[VisualLinker, list[dict[str, Any]]]:
+        """Train on all documents, fit what is chosen on validation, save into the run's folder.
+
+        Returns:
+            the linker, and what training said of itself.
+        """
+        vision, regions, gold = self.config.vision, self._regions, self._gold
+        sides, history = self._sides(self._people, run.visual, needed_sides(vision))
+        linker = VisualLinker(vision, self.kb, sides.get(PICTURES), sides.get(TEXTS))
+        if linker.pictures and linker.texts and vision.combination == "fused":
+            linker.weight = fusion_weight(linker.pictures.view(regions)[0], linker.texts.view(regions)[0], gold)
+        linker.temperature = fit_temperature(linker.rank(regions), gold)
+        linker.forget_skips()
+        linker.save(run.visual)
+        return linker, history
+
+    def held_out(self, folder: Path, whole: Side) -> list[Side]:
+        """The side of pictures of each of `vision.folds` parts of the training documents, trained without that part.
+
+        What shows a picture that is also in the part is left out with it. None where nothing is learned.
+
+        Args:
+            folder: for what the sides need while they are used. whole: the side that learned from all documents.
+
+        Raises:
+            InputError where the other parts have nothing to learn from.
+        """
+        count, sides = self.config.vision.folds, []
+        if not learns_from_documents(self.config.vision):
+            return []
+        part = document_folds(self.documents, count)
+        for number in range(count):
+            if not (part == number).any():
+                sides.append(whole)
+                continue
+            people = self._photographs(_without(self.documents, part == number))
+            if people.profile.all():
+                raise InputError(
+                    f"without part {number + 1} of {count} no training document has a labelled picture",
+                    field="vision.folds",
+                    remedy="give more training documents with pictures of a labelled entity, or take 'pictures' out of "
+                    "model.scorers",
+                )
+            self.say(f"pictures: without part {number + 1} of {count} of the training documents, to score it")
+            place = folder / str(number)
+            sides.append(self._sides(people, place, (PICTURES,), place / "encodings")[0][PICTURES])
+        return sides
+
+    def _photographs(self, documents: Sequence[Document]) -> Photographs:
+        return photographs([(self.dataset, documents), *self._further])
+
+    def _sides(
+        self, people: Photographs, folder: Path, names: Sequence[str], cache: Path | None = None
+    ) -> tuple[dict[str, Side], list[dict[str, Any]]]:
+        """Sides that learned from `people`, and what training said of itself.
+
+        folder: of an encoder that is trained. cache: of what it encodes; None: the run's.
+        """
+        config, kb, pictures = self.config, self.kb, self.dataset.pictures
+        vision = config.vision
+        history = self._train_patch(people, folder) if vision.encoder == PATCH else []
+        sides = {}
+        for name in names:
+            encoder = self._encoder(name, folder, cache)
+            # Adapters are chosen by the best picture of an entity; what pools pictures is learned after them.
+            pooling = "max" if vision.adapter == "trained" else None
+            gallery, skips = make_gallery(config, name, kb, pictures, encoder, None, pooling=pooling)
+            if cache is None:
+                skips.print()
+            self.say(f"{name}: gallery of {len(gallery.entities):,} entities, {len(gallery.owners):,} rows")
+            adapters = None
+            if vision.adapter == "trained":
+                queries = encoder.encode(self._regions)
+                validation = (Labelled(np.asarray(gallery.index.rows), gallery.owners), _found(queries, self._gold))
+                adapters = _train_adapters(config, name, people, encoder, validation, history.append, self.say)
+            joining = photographs_of_base(people, kb) if vision.train_pictures and name == PICTURES else []
+            if adapters is not None or joining:
+                gallery, _ = make_gallery(config, name, kb, pictures, encoder, adapters, joining)
+            sides[name] = Side(encoder, gallery, adapters, vision.noise, config.seed)
+        return sides, history
+
+    def _encoder(self, side: str, folder: Path, cache: Path | None) -> RegionEncoder:
+        """What encodes regions for a side; one that is not trained here is opened once."""
+        if self._crops is None:
+            if side not in self._frozen:
+                self._frozen[side] = region_encoder(self.config, side, folder)
+            return self._frozen[side]
+        config = self.config
+        if cache is not None:
+            encoder = config.encoder.model_copy(update={"cache": cache})
+            config = config.model_copy(update={"encoder": encoder})
+        return region_encoder(config, side, folder)
+
+    def _read_crops(self) -> _Crops:
+        """All that a patch transformer learns from and is validated on, read once."""
+        vision = self.config.vision
+        shown = [(i, region) for i, one in enumerate(self.kb) for region in _profiles(one, self.dataset.pictures)]
+        regions = [*self._people.regions, *self._unnamed(self._people), *self._regions, *(r for _, r in shown)]
+        place = {region: i for i, region in enumerate(dict.fromkeys(regions))}
+        crops, found, skips = region_reader(vision, vision.patch.side).crops(list(place))
         skips.print()
-        say(f"{name}: gallery of {len(gallery.entities):,} entities, {len(gallery.owners):,} rows")
-        adapters = None
-        if vision.adapter == "trained":
-            queries = encoder.encode(regions)
-            validation = (Labelled(np.asarray(gallery.index.rows), gallery.owners), _found(queries, gold))
-            adapters = _train_adapters(config, name, people, encoder, validation, history.append, say)
-        joining = photographs_of_base(people, kb) if vision.train_pictures and name == PICTURES else []
-        if adapters is not None or joining:
-            gallery, _ = make_gallery(config, name, kb, dataset.pictures, encoder, adapters, joining)
-        sides[name] = Side(encoder, gallery, adapters, vision.noise, config.seed)
-    linker = VisualLinker(vision, kb, sides.get(PICTURES), sides.get(TEXTS))
-    if linker.pictures and linker.texts and vision.combination == "fused":
-        linker.weight = fusion_weight(linker.pictures.view(regions)[0], linker.texts.view(regions)[0], gold)
-    linker.temperature = fit_temperature(linker.rank(regions), gold)
-    linker.forget_skips()
-    linker.save(run.visual)
-    return linker, history
+        return _Crops(place, crops, found, shown)
+
+    def _unnamed(self, people: Photographs) -> list[Region]:
+        """The base's pictures of people that nobody labelled, of whom a teacher says as much."""
+        if self.config.vision.patch_train.loss != "distil":
+            return []
+        known = set(people.regions)
+        return [r for entity in self.kb for r in _profiles(entity, self.dataset.pictures) if r not in known]
+
+    def _train_patch(self, people: Photographs, folder: Path) -> list[dict[str, Any]]:
+        """Train the patch transformer and keep it in `folder`; the history of its validations."""
+        vision, read, say = self.config.vision, self._crops, self.say
+        assert read is not None
+        unnamed = self._unnamed(people)
+        crops, found = read.of([*people.regions, *unnamed])
+        labels = np.concatenate([people.people, np.full(len(unnamed), -1)])[found]
+        named = len(np.unique(labels[labels >= 0]))
+        say(f"patch-transformer: {len(crops):,} photographs, {named:,} people with a label")
+        encoder, state = train_patch(
+            crops,
+            labels,
+            vision.patch,
+            vision.patch_train,
+            self.config.seed,
+            _targets(vision, crops) if vision.patch_train.loss == "distil" else None,
+            checkpoint=folder / "checkpoint.safetensors",
+            validate=_Validation(read, self._regions, self._gold),
+            log=lambda line: say("  ".join(f"{key} {value:.4g}" for key, value in line.items() if value is not None)),
+        )
+        encoder.save(folder)
+        return state.history
 
 
-def _train_patch(
-    config: Config,
-    people: Photographs,
-    kb: KnowledgeBase,
-    dev: Mapping[str, Sequence[Document]],
-    pictures: Path,
-    run: RunFolder,
-    say: Say,
-) -> list[dict[str, Any]]:
-    """Train the patch transformer and keep it in the run's folder; the history of its validations."""
-    vision = config.vision
-    reader = region_reader(vision, vision.patch.side)
-    distil = vision.patch_train.loss == "distil"
-    known = dict(zip(people.regions, people.people.tolist(), strict=True))
-    # A teacher says as much about pictures of people that nobody labelled.
-    unnamed = [r for entity in kb for r in _profiles(entity, pictures) if r not in known] if distil else []
-    validate = _Validation(kb, dev, pictures)
-    place = {region: i for i, region in enumerate(dict.fromkeys([*known, *unnamed, *validate.regions]))}
-    crops, found, skips = reader.crops(list(place))
-    skips.print()
-    validate.show(crops, found, np.array([place[region] for region in validate.regions]))
-    count = len(known) + len(unnamed)
-    labels = np.array([*known.values(), *[-1] * len(unnamed)], np.int64)[found[:count]]
-    crops = crops[:count][found[:count]]
-    say(f"patch-transformer: {len(crops):,} photographs, {len(np.unique(labels[labels >= 0])):,} people with a label")
-    encoder, state = train_patch(
-        crops,
-        labels,
-        vision.patch,
-        vision.patch_train,
-        config.seed,
-        _targets(vision, crops) if distil else None,
-        checkpoint=run.visual / "checkpoint.safetensors",
-        validate=validate,
-        log=lambda line: say("  ".join(f"{key} {value:.4g}" for key, value in line.items() if value is not None)),
-    )
-    encoder.save(run.visual)
-    return state.history
+def learns_from_documents(vision: VisionConfig) -> bool:
+    """Whether what encodes pictures is trained on those of the documents (fine-tuning by `clip_train` apart)."""
+    rule, adapters = vision.patch_train, vision.adapter_train
+    patch = vision.encoder == PATCH and bool(rule.steps or rule.initial_crops)
+    starts_so = adapters.epochs == 0 and adapters.start == "identity" and vision.pooling != "learned"
+    return patch or (vision.adapter == "trained" and not starts_so)
+
+
+def _without(documents: Sequence[Document], left_out: np.ndarray) -> list[Document]:
+    """The documents but those `left_out` `[D]` bool, and those with a visual mention on one of their pictures."""
+    shown: set[str] = set()
+    for document, out in zip(documents, left_out, strict=True):
+        if out:
+            shown.update(document.images, (mention.image for mention in document.visual_mentions))
+    return [
+        document
+        for document, out in zip(documents, left_out, strict=True)
+        if not out and shown.isdisjoint(mention.image for mention in document.visual_mentions)
+    ]
 
 
 def _train_adapters(
@@ -221,20 +313,30 @@ def _targets(vision: VisionConfig, crops: np.ndarray) -> np.ndarray:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
+@dataclass(frozen=True)
+class _Crops:
+    """Crops `[n, side, side, 3]` of distinct regions, `found` `[n]` which could be read, and the regions of the base's
+    pictures with their entities."""
+
+    place: Mapping[Region, int]
+    crops: np.ndarray
+    found: np.ndarray
+    base: Sequence[tuple[int, Region]]
+
+    def of(self, regions: Sequence[Region]) -> tuple[np.ndarray, np.ndarray]:
+        """The crops of those of `regions` that could be read, and `[len(regions)]` bool which these are."""
+        rows = np.array([self.place[region] for region in regions], np.int64)
+        found = self.found[rows]
+        return self.crops[rows[found]], found
+
+
 class _Validation:
     """R@1 of a patch encoder on the validation mentions, against the base's pictures."""
 
-    def __init__(self, kb: KnowledgeBase, dev: Mapping[str, Sequence[Document]], pictures: Path) -> None:
-        mentions, self._gold = labelled_regions([d for documents in dev.values() for d in documents], kb, pictures)
-        shown = [(i, region) for i, entity in enumerate(kb) for region in _profiles(entity, pictures)]
-        self._owners = np.array([i for i, _ in shown], np.int64)
-        self.regions = [*mentions, *(region for _, region in shown)]
-
-    def show(self, crops: np.ndarray, found: np.ndarray, place: np.ndarray) -> None:
-        """Take the crops of `regions`, which are `crops[place]`, those that were found."""
-        mentions, shown = np.split(place, [len(self._gold)])
-        self._queries, self._gold = crops[mentions[found[mentions]]], self._gold[found[mentions]]
-        self._gallery, self._owners = crops[shown[found[shown]]], self._owners[found[shown]]
+    def __init__(self, read: _Crops, regions: Sequence[Region], gold: np.ndarray) -> None:
+        self._queries, asked = read.of(regions)
+        self._gallery, shown = read.of([region for _, region in read.base])
+        self._gold, self._owners = gold[asked], np.array([owner for owner, _ in read.base], np.int64)[shown]
 
     def __call__(self, encoder: PatchEncoder) -> float:
         scores = encoder.encode_crops(self._queries) @ encoder.encode_crops(self._gallery).T

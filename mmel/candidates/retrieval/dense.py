@@ -7,7 +7,6 @@ the entity's.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mmel.candidates.folds import document_folds
 from mmel.candidates.mentions import MentionTable
 from mmel.candidates.retrieval.base import Retrieved
 from mmel.encoders.entities import EntityVectors
@@ -95,7 +95,7 @@ class DenseRetriever:
                 self._index = self._indexed(self.heads)
             yield np.arange(len(table)), self._index, _mapped(self.heads.mentions, vectors)
             return
-        fold = folds(table, len(self.held_out))
+        fold = document_folds(table.documents, len(self.held_out))[table.doc]
         for number, heads in enumerate(self.held_out):
             rows = np.flatnonzero(fold == number)
             if len(rows):
@@ -112,7 +112,8 @@ class DenseRetriever:
         if not config.epochs:
             return self
         known = np.flatnonzero(table.gold >= 0)
-        vectors, gold, fold = mention_vectors(table, self.encoder), table.gold, folds(table, config.folds)
+        vectors, gold = mention_vectors(table, self.encoder), table.gold
+        fold = document_folds(table.documents, config.folds)[table.doc]
         entities = self.entities.vectors(self.kb, np.arange(len(self.kb)))
         held_out = []
         for number in range(config.folds):
@@ -141,12 +142,6 @@ def mention_texts(table: MentionTable) -> tuple[list[str], list[str]]:
 def mention_vectors(table: MentionTable, encoder: CachedTextEncoder) -> np.ndarray:
     """`[M, 2, d]` float16 unit vectors of what is read of each mention."""
     return np.stack([encoder.sentence_vectors(texts) for texts in mention_texts(table)], 1)
-
-
-def folds(table: MentionTable, count: int) -> np.ndarray:
-    """`[M]` which of `count` parts the document of each mention is in; it depends on the document's id alone."""
-    part = np.array([zlib.crc32(document.id.encode()) % count for document in table.documents], np.int64)
-    return part[table.doc]
 
 
 @one_thread()

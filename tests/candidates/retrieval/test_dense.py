@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from mmel.candidates import MentionTable
+from mmel.candidates.folds import document_folds
 from mmel.candidates.retrieval.dense import (
     SIDE,
     DenseRetriever,
     Heads,
-    folds,
     mention_texts,
     mention_vectors,
     train_heads,
@@ -84,10 +84,9 @@ def test_training_documents_are_scored_by_heads_that_did_not_see_them(retriever:
     table = MentionTable.of(DOCUMENTS, retriever.kb)
     config = DenseTrainConfig(epochs=3, hard_epochs=0, batch=8, folds=3)
     trained = retriever.train(table, config, 0)
-    fold = folds(table, 3)
+    fold = document_folds(table.documents, 3)[table.doc]
     assert set(fold.tolist()) == {0, 1, 2}
-    alone = MentionTable.of(DOCUMENTS[:1], retriever.kb)
-    assert folds(alone, 3)[0] == fold[0], "whatever stands beside it"
+    assert document_folds(DOCUMENTS[:1], 3)[0] == fold[0], "whatever stands beside it"
     left_out = trained.retrieve(table, 5, leave_out=True)
     np.testing.assert_allclose(trained.score(table, left_out.ids, leave_out=True), left_out.scores, atol=1e-6)
     vectors = mention_vectors(table, retriever.encoder)
