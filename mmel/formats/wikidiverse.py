@@ -114,10 +114,12 @@ def read_passages(path: str | Path, prefix: str, source: Source, skips: SkipRepo
 
 
 def read_rows(path: str | Path, prefix: str, source: Source, skips: SkipReport | None = None) -> Iterator[Document]:
-    """One document for all mentions of a caption and picture, with their candidates by rank; else as `read_passages`.
+    """One document for all mentions of a caption and picture, with their candidates; else as `read_passages`.
 
-    The left and right words, which are made from the caption, are left out. The id is `prefix` and the place of the
-    first mention in the file. A gold that is not among the candidates stays the label.
+    Candidates have neither prior nor rank: the files give no scores, and the authors do not say what orders lists that
+    p(e|m), a bi-encoder and CLIP found together. The left and right words, which are made from the caption, are left
+    out. The id is `prefix` and the place of the first mention in the file. A gold that is not among the candidates
+    stays the label.
     """
     groups: dict[tuple[str, str], list[_Caption]] = {}
     captions: list[list[_Caption]] = []
@@ -136,7 +138,7 @@ def read_rows(path: str | Path, prefix: str, source: Source, skips: SkipReport |
 def read_named(
     paths: Iterable[str | Path], listed: bool, source: Source, images: str | Path | None, skips: SkipReport | None
 ) -> Iterator[Entity]:
-    """The entities that the captions of all `paths` name, by first appearance; the title is an alias of count 1.
+    """The entities that the captions of all `paths` name, by title; the title is an alias of count 1.
 
     listed: the files are of mentions with candidates, which are entities too. images: the table of pictures, if any.
     A caption that the readers of documents refuse is passed over: it is for them to tell.
@@ -148,7 +150,8 @@ def read_named(
             for mention in caption.mentions:
                 named.update(dict.fromkeys([mention.entity, *(each.entity for each in mention.candidates or ())]))
     named.pop(NIL, None)
-    for title in named:
+    # By first appearance a gold would stand before its candidates, and equal scores go by the order of the base.
+    for title in sorted(named):
         yield Entity(title, title, aliases=(Alias(title),), images=pictures.get(title, ()))
 
 
@@ -228,7 +231,7 @@ def _candidates(
         _note(skips, TWICE, f"{place.file}[{place.number}]: {title}", title in titles)
         titles[title] = None
     titles.pop(NIL, None)
-    return tuple(Candidate(title, rank=rank) for rank, title in enumerate(titles))
+    return tuple(map(Candidate, titles))
 
 
 def _span(row: _Caption) -> tuple[int, int]:

@@ -243,6 +243,7 @@ def _fit_retrieval(
     retrieval.tune([MentionTable.of(documents, retrieval.kb) for documents in dev.values()], list(dev))
     weights = zip(retrieval.names, retrieval.ensemble.weights, strict=True)
     recall = ", ".join(f"R@{k} {100 * value:.2f} %" for k, value in retrieval.tuned["recall_at"].items())
+    recall = recall or "no mention has an entity of the base, so all weights are equal"
     say(f"retrieval: {' '.join(f'{name} {weight:.1f}' for name, weight in weights)} on {' '.join(dev)}: {recall}")
 
 

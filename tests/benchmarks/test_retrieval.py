@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from benchmarks.retrieval import DEPTHS, combinations, main, published
+from benchmarks.retrieval import DEPTHS, combinations, main, measure, published
+from mmel.candidates.retrieval.base import Retrieved
 from tests.encoders.images.models import write_clip
 from tests.tiny import write_film_world
 
@@ -29,6 +32,24 @@ def test_ensembles_are_those_of_what_is_on() -> None:
 def test_published_numbers_are_those_of_the_table() -> None:
     rows = published()
     assert len(rows) == 7 and all(f"R@{k}" in row for row in rows for k in DEPTHS)
+
+
+def test_equals_share_their_ranks() -> None:
+    class Fixed:
+        def retrieve(self, table: Any, k: int) -> Retrieved:
+            ids = np.array([[0, 1, 2, 3], [0, 1, -1, -1], [3, 0, -1, -1], [1, 2, 3, 0]])
+            scores = np.array([[5, 5, 5, 5], [7, 7, 0, 0], [7, 6, 0, 0], [4, 3, 2, 1]], np.float32)
+            return Retrieved(ids, scores)
+
+    class Table:
+        gold = np.array([0, 0, 3, -1])
+
+        def __len__(self) -> int:
+            return len(self.gold)
+
+    row = measure(Fixed(), Table())  # type: ignore[arg-type]
+    # Of four equals any may be first: only the third mention has its entity before all others.
+    assert (row["R@1"], row["R@10"], row["mentions"]) == (33.33, 100, 3)
 
 
 def test_a_small_world(

@@ -225,7 +225,7 @@ class TestAuthorsCaptions(AuthorsCase):
 class TestAuthorsCandidates(AuthorsCase):
     protocol = "listed"
     expected: ClassVar = {"train": (2, 3, 2, 1)}
-    entity_ids: ClassVar = ["Otto Renn", "Otto Braun", "Ulm", "Ulm Minster"]
+    entity_ids: ClassVar = ["Otto Braun", "Otto Renn", "Ulm", "Ulm Minster"]
     prior: ClassVar = {"train": (0, 0.5)}
     breakable = ("train_w_10cands.json", '["Otto"]')
 

@@ -167,9 +167,9 @@ def test_rows_of_a_caption_make_one_document(tmp_path: Path) -> None:
         ("train-4", ["Ines"]),
     ]
     otto, ines = documents[0].text_mentions
-    assert otto.candidates == (Candidate("Otto Braun", rank=0), Candidate("Otto-Renn", rank=1))
+    assert otto.candidates == (Candidate("Otto Braun"), Candidate("Otto-Renn"))
     assert (otto.entity, ines.entity, ines.candidates) == ("Otto-Renn", "NIL", ())
-    assert documents[1].text_mentions[0].candidates == (Candidate("Ulm Minster", rank=0), Candidate("Ulm", rank=1))
+    assert documents[1].text_mentions[0].candidates == (Candidate("Ulm Minster"), Candidate("Ulm"))
     assert skips.noted == {wikidiverse.RESPELLED: 1, wikidiverse.TWICE: 1}
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from mmel.candidates.mentions import MentionTable
 from mmel.candidates.retrieval.base import Retrieved, Retriever
+from mmel.errors import InputError
 
 STEP = 10  # parts that the weights of a grid search share out
 DEPTHS = (10, 50, 100)  # the K of R@K whose mean the search maximises
@@ -67,6 +68,10 @@ class Ensemble:
     ) -> None:
         self.members, self.depth = tuple(members), depth
         given = np.ones(len(self.members)) if weights is None else np.asarray(weights, float)
+        if not (np.isfinite(given).all() and (given >= 0).all() and given.sum() > 0):
+            raise InputError(
+                f"{given.tolist()} are no weights", field="weights", remedy="finite ones, not all of them 0"
+            )
         self.weights = given / given.sum()
 
     def gather(self, table: MentionTable, further: np.ndarray | None = None, leave_out: bool = False) -> Gathered:
@@ -143,6 +148,9 @@ def best_weights(
 ) -> tuple[np.ndarray, dict[int, float]]:
     """The weights `[R]` of the highest mean R@K over `depths`, then the highest mean reciprocal rank; and their R@K.
 
+    Where no weights find a gold, or there is none to find, nothing speaks for one of them: all are equal. Where there
+    is none to find, the recall is empty.
+
     Args:
         gathered: of some tables. golds: `[M]` of each, KB indices; mentions with -1 do not count.
     """
@@ -157,6 +165,8 @@ def best_weights(
             rank = _ranks(one.alike[rows], one.ids[rows], gold[rows], weights)
             hits += (rank[..., None] <= np.array(depths)).sum(0)
             reciprocal += (1 / rank).sum(0)
+    if not reciprocal.any():
+        return np.full(weights.shape[1], 1 / weights.shape[1], np.float32), dict.fromkeys(depths if count else (), 0.0)
     best = max(range(len(weights)), key=lambda w: (round(hits[w].sum()), reciprocal[w]))
     recall = {k: float(hit) / max(count, 1) for k, hit in zip(depths, hits[best], strict=True)}
     return weights[best], recall

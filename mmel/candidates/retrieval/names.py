@@ -24,6 +24,7 @@ INITIALS = 0.9  # similarity of a title's initials with themselves
 
 _POSSESSIVE = re.compile(r"'s\b|(?<=s)'(?=\s|$)")
 _QUALIFIED = re.compile(r"(?P<core>[^(,]*[^(,\s])\s*[(,](?P<rest>.*)", re.DOTALL)
+_NO_PARENTHESES = str.maketrans("()", "  ")
 _CAPITALISED = re.compile(r"[^\W\d_]\w*")
 _ADDRESS = frozenset(
     (  # noqa: SIM905 (reads better as running text)
@@ -44,12 +45,12 @@ def plain_name(name: str) -> str:
 def name_parts(name: str) -> tuple[str, str]:
     """What a name says, and what only qualifies it: a parenthesis, what follows a comma, a leading form of address.
 
-    `President da Silva` is `("da silva", "president")`, `Fred (footballer)` is `("fred", "footballer)")`; folded. A
+    `President da Silva` is `("da silva", "president")`, `Fred (footballer)` is `("fred", "footballer")`; folded. A
     name that is nothing but a form of address is kept as it is.
     """
     plain = plain_name(name)
     match = _QUALIFIED.fullmatch(plain)
-    core, rest = (match["core"], match["rest"]) if match else (plain, "")
+    core, rest = (match["core"], match["rest"].translate(_NO_PARENTHESES)) if match else (plain, "")
     words = core.split() or [""]
     address = 0
     # `King of Siam` is no form of address with a name behind it.

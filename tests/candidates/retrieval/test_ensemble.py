@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mmel.candidates import MentionTable
 from mmel.candidates.retrieval.base import Retrieved
 from mmel.candidates.retrieval.ensemble import Ensemble, Gathered, alike, best_weights, grid, union
+from mmel.errors import InputError
 from mmel.kb import KnowledgeBase
 from tests.tiny import document
 
@@ -100,6 +101,22 @@ def test_gathered_are_found_again(table: MentionTable) -> None:
     np.testing.assert_array_equal(np.take_along_axis(gathered.ids, rank, 1)[kept], ids[kept])
     np.testing.assert_array_equal(np.take_along_axis(gathered.ensemble, rank, 1)[kept], ensemble[kept])
     assert not ensemble[~kept].any() and not rank[~kept].any()
+
+
+@pytest.mark.parametrize("gold", [-1, 9])
+def test_without_a_link_to_find_all_weights_are_equal(gold: int) -> None:
+    scores = np.ones((2, 3, 4), np.float32)
+    gathered = Gathered(np.tile(np.arange(3), (2, 1)), scores, scores, scores.sum(-1))
+    weights, recall = best_weights([gathered], [np.full(2, gold)], (1, 3))
+    assert weights.tolist() == [0.25] * 4
+    # Links that are not found are none of 2; where there is none, nothing is known.
+    assert recall == ({} if gold < 0 else {1: 0.0, 3: 0.0})
+
+
+@pytest.mark.parametrize("weights", [[0, 0], [1, float("nan")], [2, -1]])
+def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
+    with pytest.raises(InputError, match="are no weights"):
+        Ensemble([Fixed(name, [[1]]) for name in "ab"], weights)
 
 
 @given(st.integers(0, 1000))
