@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from urllib.parse import unquote
 
 from mmel.document import NIL, TextMention
 from mmel.errors import InputError, SkipReport, excerpt
@@ -26,6 +27,7 @@ WITH_OTHERS = "mention stands in its sentence with words between its own"
 TOO_OFTEN = "mention is named more often than it stands in its sentence"
 WITHIN = "mention stands in its sentence only within other mentions"
 NOWHERE = "mention stands nowhere in its sentence"
+DECODED = "percent-encoded name was decoded"
 
 
 def gold_label(answer: str | None) -> str:
@@ -39,14 +41,26 @@ def located(
 ) -> tuple[str, tuple[TextMention, ...]]:
     """The text and its mentions, by start: `locate` with labels. `name` has a surface that the text spells otherwise.
 
+    A surface that is percent-encoded is decoded first, and noted, but where the sentence has it as it is written.
+
     entities: one a surface, as `TextMention.entity`. See `locate` for the rest.
     """
+    surfaces = [_decoded(surface, sentence, skips, where) for surface in surfaces]
     text, spans = locate(sentence, surfaces, skips, where)
     mentions = [
         TextMention(start, end, text[start:end], entity, name=None if text[start:end] == surface else surface)
         for (start, end), surface, entity in zip(spans, map(str.strip, surfaces), entities, strict=True)
     ]
     return text, tuple(sorted(mentions, key=lambda mention: mention.start))
+
+
+def _decoded(surface: str, sentence: str, skips: SkipReport | None, where: str) -> str:
+    plain = unquote(surface) if "%" in surface else surface
+    if plain == surface or surface in sentence or not plain.strip():
+        return surface
+    if skips is not None:
+        skips.note(DECODED, f"{where + ': ' if where else ''}{surface!r} is {plain!r}")
+    return plain
 
 
 def locate(

@@ -15,7 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,7 +33,7 @@ _MENTION_FORM = 'a mention is {"id", "sentence", "imgPath": "NAME.jpg", "mention
 _ENTITY_FORM = 'an entity is {"id": 0, "qid": "Q42", "entity_name", "attr", "image_list": ["NAME.jpg"]}'
 _IDS_FORM = 'the numbers of entities are {"Q42": 0, ...}'
 
-DECODED = "percent-encoded name was decoded"
+ENTITY_DECODED = "percent-encoded name of an entity was decoded"
 ID_TWICE = "id of a document is there twice: the later one has a number behind it"
 ENTITY_TWICE = "entity is there twice"
 NO_NAME = "entity without a name: its id is its title"
@@ -82,8 +82,8 @@ class MimicFolder:
     def documents(self, split: str, skips: SkipReport | None = None) -> Iterator[Document]:
         """Stream one document a sentence and its picture: mentions that follow each other with both are its mentions.
 
-        A surface is located in the sentence (`mentions_in_text`); one that is percent-encoded is decoded, and noted.
-        The id is that of the first mention; of a later document with the same id it has a number behind it.
+        A surface is located in the sentence (`mentions_in_text`). The id is that of the first mention; of a later
+        document with the same id it has a number behind it.
 
         Raises InputError at the first record that is not in the form; with `skips` it is counted and the rest goes on.
         """
@@ -98,20 +98,19 @@ class MimicFolder:
                 name = f"{name}#{seen[name]}"
             if not image:
                 _note(skips, NO_PICTURE, name)
-            surfaces = [_decoded(mention.surface, sentence, skips) for mention in together]
-            golds = [mention.gold for mention in together]
+            surfaces, golds = [mention.surface for mention in together], [mention.gold for mention in together]
             text, spots = located(sentence, surfaces, golds, skips, name)
             yield Document(name, text, text_mentions=spots, images=(self.picture(image),) if image else ())
 
     def entities(self, skips: SkipReport | None = None) -> Iterator[Entity]:
         """Stream the entities of `kb_entity.json`, the name as title and only alias, `attr` or `desc` as description.
 
-        Noted are entities without a name or description, and, where there is a `qid2id.json`, what it says otherwise.
-        An entity that is there twice is counted as skipped at its second place.
+        Noted are entities without a name or description, or with a percent-encoded name, which is decoded; where there
+        is a `qid2id.json`, what it says otherwise. An entity that is there twice is skipped at its second place.
         """
         numbers = read_object(self.root / IDS, _IDS_FORM, skips) if (self.root / IDS).is_file() else None
         seen: set[str] = set()
-        for number, entity in read_list(self.root / KB, self._entity, _ENTITY_FORM, skips):
+        for number, entity in read_list(self.root / KB, partial(self._entity, skips), _ENTITY_FORM, skips):
             if entity.id in seen:
                 if skips is None:
                     raise Place(self.root / KB, 0, _ENTITY_FORM).error(f"entity '{entity.id}' is there twice", "qid")
@@ -125,11 +124,13 @@ class MimicFolder:
             for missing in sorted(numbers.keys() - seen):
                 skips.note(NOT_IN_KB, missing)
 
-    def _entity(self, record: dict[str, Any], place: Place) -> tuple[Any, Entity]:
+    def _entity(self, skips: SkipReport | None, record: dict[str, Any], place: Place) -> tuple[Any, Entity]:
         identity = place.identifier(record, "qid").strip()
         if not identity:
             raise place.error("is empty", "qid")
-        name = unquote(place.text(record, "entity_name", "")).strip()
+        written = place.text(record, "entity_name", "").strip()
+        if (name := unquote(written).strip()) != written:
+            _note(skips, ENTITY_DECODED, f"{identity}: {written!r} is {name!r}")
         description = place.text(record, "attr", "") or place.text(record, "desc", "")
         images = place.texts(record, "image_list") if record.get("image_list") else []
         title = name or identity
@@ -179,15 +180,6 @@ def _mention(record: dict[str, Any], place: Place) -> _Mention:
 def _caption(mention: _Mention) -> tuple[str, str]:
     """What the mentions of one caption have in common; without a sentence every record is for itself."""
     return (mention.sentence, mention.image) if mention.sentence.strip() else (mention.document, "")
-
-
-def _decoded(surface: str, sentence: str, skips: SkipReport | None) -> str:
-    """The surface as a person reads it: only one that the sentence does not have as it is written is decoded."""
-    plain = unquote(surface)
-    if plain == surface or surface in sentence or not plain.strip():
-        return surface
-    _note(skips, DECODED, f"{surface!r}: {plain!r}")
-    return plain
 
 
 def _compare(entity: Entity, number: Any, numbers: dict[str, Any] | None, skips: SkipReport) -> None:

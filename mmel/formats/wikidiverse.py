@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from mmel.document import NIL, Alias, Candidate, Document, Entity, TextMention
 from mmel.errors import InputError, SkipReport
@@ -37,6 +38,7 @@ _HEADINGS = ("entity", "entity_name", "title", "url")
 
 NO_PICTURE = "document without a picture"
 ODD_ADDRESS = "address of an entity that is not https://en.wikipedia.org/wiki/TITLE"
+DECODED = "percent-encoded title was decoded"
 REDIRECTED = "title that redirects to another"
 SPELLED = "span that spells its mention otherwise"
 MISPLACED = "span that does not spell its mention, which is looked for"
@@ -77,6 +79,7 @@ class Source:
             raise place.error(str(error)) from error
         target = self.redirects.get(title, title)
         _note(skips, ODD_ADDRESS, address, not is_plain(address))
+        _note(skips, DECODED, f"{address} is {title!r}", "%" in address and unquote(address) != address)
         _note(skips, REDIRECTED, f"{title} -> {target}", target != title)
         return target
 

@@ -8,7 +8,7 @@ import pytest
 
 from mmel.document import NIL, Alias, Document, Entity
 from mmel.errors import InputError, SkipReport
-from mmel.formats import mimic
+from mmel.formats import mentions_in_text, mimic
 from mmel.formats.melbench import NO_DESCRIPTION, NO_PICTURE
 from mmel.formats.mimic import MimicFolder
 from tests.datasets.test_richpediamel import entity, mention, write_list
@@ -68,7 +68,7 @@ def test_names_are_decoded_where_the_sentence_is_not_encoded(tmp_path: Path) -> 
         skips=skips,
     )
     assert [document.text_mentions[0].text for document in found] == ["Ines Hollow", "40%20", "100%"]
-    assert skips.noted == {mimic.DECODED: 1}
+    assert skips.noted == {mentions_in_text.DECODED: 1}
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_odd_addresses_and_redirects_are_noted(tmp_path: Path) -> None:
     skips = SkipReport()
     (document,) = read_passages(path, "train", Source(redirects={"Ines T.": "Ines Tavara"}), skips)
     assert [each.entity for each in document.text_mentions] == ["Café", "Ines Tavara", "Ulm"]
-    assert skips.noted == {wikidiverse.ODD_ADDRESS: 2, wikidiverse.REDIRECTED: 1}
+    assert skips.noted == {wikidiverse.ODD_ADDRESS: 2, wikidiverse.DECODED: 1, wikidiverse.REDIRECTED: 1}
     assert skips.examples[wikidiverse.REDIRECTED] == ["Ines T. -> Ines Tavara"]
 
 
