@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from mmel.config import load_config
 from mmel.data import main
 from mmel.datasets import Dataset, open_dataset
 from mmel.document import NIL
@@ -92,6 +93,14 @@ class TestRichpediaMel(DatasetCase):
         assert json.loads(printed.out)["gallery"] == {
             "entities": 1, "without_picture": 1, "pictures": 1, "pictures_missing": 1,
         }  # fmt: skip
+
+
+def test_the_experiment_of_wikimel_takes_it() -> None:
+    settings = ["name=richpediamel", "data.dataset=richpediamel", "data.root=DIR"]
+    config, other = load_config("wikimel", settings), load_config("wikimel", ["data.root=DIR"])
+    assert config.run_folder == Path("runs/richpediamel-0")
+    assert config.data.train_split == ("train",) and config.data.dev_split == ("val",)
+    assert (config.candidates, config.model, config.train) == (other.candidates, other.model, other.train)
 
 
 @pytest.mark.parametrize(
