@@ -110,7 +110,7 @@ def _evaluate(values: Namespace, dataset: Dataset, kb: KnowledgeBase) -> int:
     from mmel.training.run import RunFolder
 
     skips = SkipReport()
-    pictures = dataset.pictures if RunFolder(values.model).visual.is_dir() else None
+    pictures = dataset.pictures if RunFolder(values.model).reads_pictures else None
     linker = _open(values, dataset, kb, pictures)
     documents = list(dataset.documents(values.split, skips))
     swapped = values.swap_pictures

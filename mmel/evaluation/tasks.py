@@ -15,7 +15,7 @@ from mmel.errors import ConfigError
 from mmel.evaluation.metrics import mrr, realistic_ranks, recall_at
 from mmel.evaluation.protocol import RECALL_AT
 from mmel.text.linker import TextLinker
-from mmel.text.modalities import TASKS, allowed
+from mmel.text.modalities import TASKS, allowed, sides
 from mmel.text.prepare import TextInputs
 
 
@@ -78,7 +78,10 @@ def _scored(linker: TextLinker, inputs: TextInputs, task: str) -> TaskScores:
     known = [m.entity not in (None, NIL) for document in inputs.documents for m in document.text_mentions]
     rows = np.flatnonzero(inputs.asked)[np.array(known, bool)]
     mask, permitted = inputs.candidates.mask[rows], allowed(task)
-    told = (inputs.pictures.available[rows] & permitted).any((1, 2))
+    told = (inputs.pictures.available & permitted).any((1, 2))
+    if inputs.fusion is not None:
+        told |= inputs.fusion.compared(sides(permitted), inputs.slot, inputs.candidates.mask)
+    told = told[rows]
     # Where nothing is known, rounding must not decide.
     scores = np.where(told[:, None], linker.scores(inputs, task)[rows], 0)
     scores = np.where(mask, scores, -np.inf)

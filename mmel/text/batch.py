@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmel.candidates.graph import dense, numbered
-from mmel.text.fusion_inputs import FusionBatch
-from mmel.text.modalities import FULL, GROUPS, Drawn, allowed
+from mmel.text.fusion_inputs import FusionBatch, FusionInputs
+from mmel.text.modalities import FULL, GROUPS, Drawn, allowed, sides
 from mmel.text.mulrel import bucket_documents, chunk_mentions
 from mmel.text.prepare import TextInputs
 
@@ -165,18 +165,16 @@ def make_batch(
         same_name=_shared(_pairs(piece, table.surface_group[rows]), ids),
         same_doc=_shared(piece, ids),
         edges=_edges(inputs, pieces),
-        fusion=None if inputs.fusion is None else FusionBatch.of(inputs.fusion, rows, inputs.slot[rows], _sides(drawn)),
+        fusion=None if inputs.fusion is None else _fused(inputs.fusion, rows, inputs.slot[rows], drawn),
         pictures=pictures,
     )
 
 
-def _sides(drawn: Drawn | None) -> np.ndarray | None:
-    """What the drawn tasks allow, as `FusionBatch.of` takes it."""
+def _fused(inputs: FusionInputs, rows: np.ndarray, slot: np.ndarray, drawn: Drawn | None) -> FusionBatch:
+    """What the scorer `fusion` reads of `rows`: what their tasks allow, with the pictures that were drawn."""
     if drawn is None:
-        return None
-    group = dict(zip(GROUPS, drawn.allowed.T, strict=True))
-    mention = group["T-T"] | group["T-I"], group["I-T"] | group["I-I"]
-    return np.stack([*mention, group["T-T"] | group["I-T"], group["T-I"] | group["I-I"]], 1)
+        return FusionBatch.of(inputs, rows, slot)
+    return FusionBatch.of(inputs, rows, slot, sides(drawn.allowed), drawn.swapped)
 
 
 def _seen(inputs: TextInputs, rows: np.ndarray, drawn: Drawn | None) -> tuple[np.ndarray, BatchPictures | None]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmel.candidates import MentionTable
 from mmel.config import Config
+from mmel.document import Document
 from mmel.encoders.cache import Encoding
 from mmel.encoders.text import CachedTextEncoder
 from mmel.errors import ConfigError, SkipReport
@@ -74,19 +75,35 @@ class FusionInputs:
     """What is read for M mentions and U distinct candidates.
 
     Attributes:
-        mentions: the windows of documents that mentions are read in, W of them. entities: the U candidates.
+        mentions: the windows of documents that mentions are read in, W of them; behind them, for each set of swapped
+            pictures, the same W texts with the pictures of unrelated documents. entities: the U candidates.
         window: `[M]` which window is a mention's; span `[M, 2]` its first and last token in it, -1 where it has none.
+        swaps: number of sets of swapped pictures.
     """
 
     mentions: Sources
     window: np.ndarray
     span: np.ndarray
     entities: Sources
+    swaps: int = 0
 
     @property
     def grid_dim(self) -> int | None:
         """g, the width of a cell; None where text alone is read."""
         return None if self.entities.cells is None else self.entities.cells[0].shape[1]
+
+    def windows(self, rows: np.ndarray, swapped: np.ndarray) -> np.ndarray:
+        """`[m]` what the mentions `rows` are read in, with the set `swapped` `[m]` of pictures, -1 for their own."""
+        if self.grid_dim is None:
+            return self.window[rows]
+        return self.window[rows] + (1 + swapped) * (len(self.mentions) // (1 + self.swaps))
+
+    def compared(self, sides: np.ndarray, slot: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """`[M]` whether a mention and one of its candidates, `slot` and `mask` `[M, K]`, show anything of what `sides`
+        `[4]`, as in `FusionBatch.of`, allow."""
+        mention = (self.mentions.lengths[self.window] > 0) & sides[:2]
+        entity = (self.entities.lengths > 0) & sides[2:]
+        return np.asarray(mention.any(1) & (entity.any(1)[slot] & mask).any(1))
 
 
 @dataclass(frozen=True)
@@ -106,15 +123,22 @@ class FusionBatch:
 
     @classmethod
     def of(
-        cls, inputs: FusionInputs, rows: np.ndarray, slot: np.ndarray, sides: np.ndarray | None = None
+        cls,
+        inputs: FusionInputs,
+        rows: np.ndarray,
+        slot: np.ndarray,
+        sides: np.ndarray | None = None,
+        swapped: np.ndarray | None = None,
     ) -> FusionBatch:
         """What the mentions `rows` `[m]` read, and their candidates, numbers `slot` `[m, k]` among all.
 
         sides: `[m, 4]` bool, whether a mention may show its text, its pictures, its candidates' texts, their pictures;
             None: all that there is. A candidate that two mentions may see differently is two.
+        swapped: `[m]` which set of swapped pictures a mention shows, -1 for its own; None: all their own.
         """
         sides = np.ones((len(rows), 4), bool) if sides is None else sides
-        windows, window = _distinct(inputs.window[rows], sides[:, :2], inputs.mentions)
+        swapped = np.full(len(rows), -1) if swapped is None else swapped
+        windows, window = _distinct(inputs.windows(rows, swapped), sides[:, :2], inputs.mentions)
         entities, places = _distinct(slot, sides[:, None, 2:], inputs.entities)
         span = np.where(sides[:, :1], inputs.span[rows], -1)
         return cls(windows, torch.from_numpy(window), torch.from_numpy(span), entities, torch.from_numpy(places))
@@ -173,20 +197,34 @@ class FusionReader:
             self.grids.keep, self.kb_pictures = keep_documents, kb_pictures
 
     def __call__(
-        self, table: MentionTable, entities: np.ndarray, kb: KnowledgeBase, pictures: Path | None = None
+        self,
+        table: MentionTable,
+        entities: np.ndarray,
+        kb: KnowledgeBase,
+        pictures: Path | None = None,
+        swapped: Sequence[Sequence[Document]] = (),
     ) -> FusionInputs:
         """What is read of the mentions of a table and of the entities (indices `[U]` of the base).
 
-        pictures: folder that the images of documents are relative to.
+        Args:
+            pictures: folder that the images of documents are relative to.
+            swapped: sets of the table's documents which have exchanged their pictures.
         """
         encodings = self._vectors([document.text for document in table.documents])
-        doc, first, last, span = mention_windows(table, encodings, self.settings.tokens)
-        key, window = np.unique(np.stack([doc, first, last], 1), axis=0, return_inverse=True)
+        *windows, span = mention_windows(table, encodings, self.settings.tokens)
+        key, window = np.unique(np.stack(windows, 1), axis=0, return_inverse=True)
         vectors = [np.asarray(encoding.vectors) for encoding in encodings]
         tokens = [vectors[d][a:b] for d, a, b in key.tolist()]
         shown = self._grids([document.images for document in table.documents], pictures)
-        mentions = _sources(tokens, [shown[d] for d in key[:, 0].tolist()] if shown else None)
-        return FusionInputs(mentions, window.reshape(-1), span, self._entities(entities, kb))
+        doc = key[:, 0].tolist()
+        if shown is None:
+            return FusionInputs(_sources(tokens, None), window.reshape(-1), span, self._entities(entities, kb))
+        of_images = dict(zip((document.images for document in table.documents), shown, strict=True))
+        seen = [shown[d] for d in doc]
+        for documents in swapped:
+            seen += [of_images[documents[d].images] for d in doc]
+        mentions = _sources(tokens * (1 + len(swapped)), seen)
+        return FusionInputs(mentions, window.reshape(-1), span, self._entities(entities, kb), len(swapped))
 
     def _entities(self, entities: np.ndarray, kb: KnowledgeBase) -> Sources:
         most = self.settings.tokens

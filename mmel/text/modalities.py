@@ -41,6 +41,14 @@ def allowed(task: str) -> np.ndarray:
     return np.array([group[0] in mention and group[2] in entity for group in GROUPS])
 
 
+def sides(groups: np.ndarray) -> np.ndarray:
+    """`[.., 4]` bool: whether the allowed groups `[.., 4]` read a mention's text, its pictures, its candidates' texts,
+    their pictures."""
+    readers = [[group[0] == side for group in GROUPS] for side in "TI"]
+    readers += [[group[2] == side for group in GROUPS] for side in "TI"]
+    return np.asarray((groups[..., None, :] & np.array(readers)).any(-1))
+
+
 ALLOWED = np.stack([allowed(task) for task in TASKS])
 """`[9, 4]` bool, a row a task of TASKS."""
 

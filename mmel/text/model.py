@@ -134,7 +134,7 @@ class TextModel(nn.Module):
         if self.fusion is not None:
             assert batch.fusion is not None
             fused = self.fusion(batch.fusion)
-            fusion = self.fusion.candidates(fused, batch.fusion.slot, batch.prior)
+            fusion = self.fusion.candidates(fused, batch.fusion.slot, _told_prior(batch))
             columns = torch.cat([columns, with_rivals(fusion.unsqueeze(-1), batch.mask)], -1)
         psi, hidden = self.local(columns, batch.mask)
         if self.joint is None:
@@ -159,6 +159,13 @@ class TextModel(nn.Module):
         out = torch.full_like(psi, MASKED_SCORE)
         out[at[present]] = scores[present]
         return out
+
+
+def _told_prior(batch: TextBatch) -> Tensor:
+    """p(e|m) `[m, k]`, which names tell: 0 for all candidates where a task hides texts."""
+    if batch.pictures is None:
+        return batch.prior
+    return batch.prior * batch.pictures.permitted[:, TEXTS].unsqueeze(1)
 
 
 class LocalScorer(nn.Module):

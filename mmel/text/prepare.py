@@ -153,7 +153,7 @@ class TextPreparer:
                 without its own document's, and retrievers and what reads pictures that did not learn from it.
             pictures: folder that the images of documents are relative to; only the scorers `pictures` and `fusion`
                 read them.
-            swap: seeds of further sets of picture columns, each of pictures of unrelated documents.
+            swap: seeds of further sets of what these two scorers read, each of pictures of unrelated documents.
         """
         extended = with_context_names(documents, self.kb) if self.selection.context_names else documents
         table = MentionTable.of(extended, self.kb)
@@ -194,11 +194,12 @@ class TextPreparer:
             retrievers=self.retrieval.names if self.retrieval else (),
         )
         features, _ = compute(data, self.scorers)
+        others = [swap_pictures(extended, seed) for seed in swap]
         own: PictureColumns | None = None
         swapped: list[PictureColumns] = []
         if self.pictures is not None:
-            others = [replace(table, documents=swap_pictures(extended, seed)) for seed in swap]
-            own, *swapped = self.pictures.each([table, *others], candidates, pictures, leave_out)
+            tables = [table, *(replace(table, documents=documents) for documents in others)]
+            own, *swapped = self.pictures.each(tables, candidates, pictures, leave_out)
             features = np.concatenate([features, own.values], -1)
         # The text columns are cosines with the context, which only the sentence encoder shares a space with.
         same = self.entities.id == self.sentences.id
@@ -216,7 +217,7 @@ class TextPreparer:
             slot=data.slot,
             gold=candidates.gold_position(table.gold),
             recall=recall | recall_steps,
-            fusion=None if self.fusion is None else self.fusion(table, unique, self.kb, pictures),
+            fusion=None if self.fusion is None else self.fusion(table, unique, self.kb, pictures, others),
             pictures=own,
             swapped=tuple(swapped),
         )

@@ -81,6 +81,12 @@ class RunFolder:
             what = "holds no trained model" if self.path.is_dir() else "is no folder of a trained model"
             raise InputError(what, file=self.path, remedy="name the run folder of `python -m mmel.train`")
 
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether its linker reads pictures of documents."""
+        model = Config.load(self.config_file).model
+        return self.visual.is_dir() or ("fusion" in model.scorers and model.fusion_pictures > 0)
+
     def digest(self) -> str:
         """Hex SHA-256 of what the linker of the run decides by: settings, weights, galleries; not where its base is."""
         others = {self.checkpoint_file, self.steps_file, self.metrics_file, self.kb_file, self.path / "versions.json"}
