@@ -30,6 +30,7 @@ from mmel.retrieval_settings import DenseTrainConfig, RetrieverName
 if TYPE_CHECKING:
     from mmel.candidates import MentionTable
     from mmel.candidates.retrieval import Ensemble, Retriever
+    from mmel.candidates.retrieval.clip import PictureRetriever
     from mmel.encoders.text import CachedTextEncoder
     from mmel.kb import KnowledgeBase
 
@@ -108,10 +109,9 @@ def rows(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str,
         retrieval.train(train, DenseTrainConfig(epochs=arguments.epochs), arguments.seed)
         extra["dense"] = _encoding_ms(encoder, table)
     members = {one.name: one for one in retrieval.ensemble.members}
-    if arguments.clip is not None:
-        pictured = _pictured(arguments, kb, dataset.pictures)
-        members |= {one.name: one for one in pictured}
-        names += [one.name for one in pictured]
+    pictured = [] if arguments.clip is None else _pictured(arguments, kb, dataset.pictures)
+    members |= {one.name: one for one in pictured}
+    names += [one.name for one in pictured]
     out = []
     for name in names:
         members[name].retrieve(table, 1)  # indexes and caches are made once for the base, not for a mention
@@ -132,11 +132,12 @@ def rows(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str,
         "learned_on": f"train ({int((train.gold >= 0).sum()):,} links)",
         "weights_on": f"train, {len(tuned_on):,} mentions, left out" if held_out else arguments.tune,
         "skipped": sum(skips.counts.values()),
+        "pictures_unread": sum(sum(one.skips.counts.values()) for one in pictured),
     }
     return out, protocol
 
 
-def _pictured(arguments: argparse.Namespace, kb: KnowledgeBase, pictures: Path) -> list[Retriever]:
+def _pictured(arguments: argparse.Namespace, kb: KnowledgeBase, pictures: Path) -> list[PictureRetriever]:
     """The retrievers by pictures: against texts, and where entities have pictures against these."""
     from mmel.candidates.retrieval.clip import PictureRetriever
     from mmel.encoders.images import make_image_encoder
@@ -148,7 +149,7 @@ def _pictured(arguments: argparse.Namespace, kb: KnowledgeBase, pictures: Path) 
     if not isinstance(encoder, TextTower):
         raise ConfigError(f"encoder '{arguments.clip}' reads no texts. Remedy: --clip open-clip:MODEL")
     regions = RegionEncoder(encoder)
-    out: list[Retriever] = [PictureRetriever("clip-text-image", text_gallery(kb, encoder), regions, pictures)]
+    out = [PictureRetriever("clip-text-image", text_gallery(kb, encoder), regions, pictures)]
     if any(entity.images for entity in kb):
         gallery, _ = picture_gallery(kb, pictures, regions)
         out.append(PictureRetriever("clip-image-image", gallery, regions, pictures))
@@ -201,6 +202,8 @@ def report(measured: Sequence[dict[str, Any]], protocol: dict[str, Any]) -> str:
         f"learned on {protocol['learned_on']}; weights tuned on {protocol['weights_on']}; gold not injected; "
         "ties realistic"
     )
+    if protocol["pictures_unread"]:
+        about += f"; pictures that cannot be read: {protocol['pictures_unread']:,}"
     columns = ("R@1", *(f"R@{k}" for k in DEPTHS), "ms")
     lines = [about, f"{'':58}" + "".join(f"{name:>8}" for name in columns)]
     for row in [*measured, *(published() if protocol["dataset"] == "wikidiverse" else [])]:

@@ -31,7 +31,7 @@ class PictureRetriever:
         gallery: of the entities' texts (`mmel.vision.gallery.text_gallery`) or pictures (`picture_gallery`).
         regions: of whole pictures, the encoder that the gallery was made with.
         folder: what `Document.images` are relative to.
-        skips: pictures that could not be read.
+        skips: pictures that could not be read so far, each counted once and not tried again.
     """
 
     name: Literal["clip-text-image", "clip-image-image"]
@@ -39,6 +39,7 @@ class PictureRetriever:
     regions: RegionSource
     folder: Path
     skips: SkipReport = field(default_factory=SkipReport)
+    _lost: set[Region] = field(default_factory=set, repr=False)
 
     def retrieve(self, table: MentionTable, k: int, leave_out: bool = False) -> Retrieved:
         """See Retriever; a document's picture is never among what it is compared with."""
@@ -65,13 +66,19 @@ class PictureRetriever:
 
     def _pictures(self, table: MentionTable) -> tuple[np.ndarray, np.ndarray]:
         """`[n, d]` unit vectors of the documents' pictures that can be read, `[n]` which document each is of."""
-        images = [list(dict.fromkeys(document.images)) for document in table.documents]
-        owner = np.repeat(np.arange(len(images)), [len(own) for own in images])
-        features = self.regions.encode([Region(self.folder / image) for own in images for image in own])
-        unread = SkipReport()
-        unread.update(features.skips)
-        self.skips = unread
-        return features.vectors[features.found], owner[features.found]
+        shown = [
+            (d, Region(self.folder / image))
+            for d, document in enumerate(table.documents)
+            for image in dict.fromkeys(document.images)
+        ]
+        wanted = [region for region in dict.fromkeys(region for _, region in shown) if region not in self._lost]
+        features = self.regions.encode(wanted)
+        self.skips.update(features.skips)
+        row = {region: i for i, region in enumerate(wanted) if features.found[i]}
+        self._lost.update(region for region in wanted if region not in row)
+        seen = [(d, row[region]) for d, region in shown if region in row]
+        owner, place = np.array(seen, np.int64).reshape(-1, 2).T
+        return features.vectors[place], owner
 
 
 def _best(entities: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

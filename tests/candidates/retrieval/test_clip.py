@@ -81,6 +81,11 @@ def test_against_all_cosines(
     if name == "clip-image-image":
         assert found.ids[[0, 2, 4], 0].tolist() == [0, 2, 1], "the picture itself is nearest"
     assert sum(retriever.skips.counts.values()) == 2, "one broken, one that is gone"
+    (world / "cut.png").write_bytes(b"")
+    further = [replace(document("[Name]"), images=("cut.png", "gone.png", "0.png"))]
+    own = retriever.retrieve(MentionTable.of(further, kb), 6)
+    assert sum(retriever.skips.counts.values()) == 3, "one more, and those of before"
+    assert own.ids[0, 0] == 0 or name == "clip-text-image"
     together = Ensemble([retriever, retriever], depth=4).retrieve(table, 3)
     assert (together.ids[:6, 0] == found.ids[:6, 0]).all() and (together.ids[6:] == -1).all()
 
