@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -50,12 +51,7 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     Returns:
         the content of `metrics.json`, and what was skipped while reading.
     """
-    config = _with_sides(config)
-    check_coupling(config)
-    check_together(config)
-    check_clip(config)
-    check_loss(config)
-    _check_pictures(config)
+    config = _checked(config)
     run, skips = RunFolder(config.run_folder), SkipReport()
     if not restart:
         run.check(config)
@@ -71,67 +67,32 @@ def train_linker(config: Config, restart: bool, say: Say) -> tuple[dict[str, Any
     clock = _Clock()
     train = {split: _read(dataset, split, config, skips) for split in config.data.train_split}
     dev = {split: _read(dataset, split, config, skips) for split in config.data.dev_split}
-    linker, state = Linker(kb), None
-    inputs: dict[str, TextInputs] = {}
-    visual: list[dict[str, Any]] = []
-    tuned: dict[str, Any] = {}
-    if config.vision.clip_train.epochs and config.coupling.visual_run is None:
-        tuned = tune_clip(config, kb, dataset.pictures, train, dev, run, say)
-        clock.lap("clip")
-    scorer = None
-    if "pictures" in config.model.scorers:
-        training = VisualTraining(config, dataset, kb, _pictured(train), _pictured(dev), say)
-        seen, visual = training.linker(run)
-        scorer = PictureScorer(seen, config.detection)
-        scorer.held_out = training.held_out(run.folds, scorer.side)
-        clock.lap("visual")
-        linker.visual = seen if "visual" in config.modalities else None
-    if config.coupling.text_run is not None:
-        linker.text = _taken_text(config, kb, run, dataset.pictures)
-        prepare = partial(linker.text.preparer, pictures=dataset.pictures)
-        inputs = {split: prepare(documents) for split, documents in dev.items()}
-    elif "text" in config.modalities:
-        linker.text, inputs, state = _train_text(config, kb, train, dev, run, say, clock, scorer, dataset.pictures)
-    if config.coupling.visual_run is not None:
-        shutil.copytree(RunFolder(config.coupling.visual_run).visual, run.visual, dirs_exist_ok=True)
-        linker.visual = VisualLinker.from_run(run.visual, config, kb, dataset.pictures)
-    elif "visual" in config.modalities and scorer is None:
-        linker.visual, visual = VisualTraining(config, dataset, kb, train, dev, say).linker(run)
-        clock.lap("visual")
-    together: list[dict[str, Any]] = []
-    if config.coupling.together.epochs:
-        together = train_together(config, linker, dataset, train, dev, inputs, run, say)
-        clock.lap("together")
-    if config.coupling.plan != "none":
-        linker.coupler = fit_coupling(config, linker, dev, inputs, dataset.pictures, say)
-        linker.coupler.save(run.coupling_file)
-        clock.lap("coupling")
-    linked, cost = _best(linker, dev, inputs, dataset)
-    why = why_not(config, dataset, kb)
-    if why is None:
-        linker.confidence = fit_confidence(config, dataset, linker, dev, linked, say)
-        linker.confidence.save(run.confidence_file)
-        clock.lap("confidence")
-    else:
-        say(f"no confidence is learned: {why}")
-    detection: dict[str, dict[str, float]] = {}
-    if config.detection.text == "names" and linker.text is not None:
-        texts = [document for documents in train.values() for document in documents]
-        linker.detector, detection = fit_detection(config.detection, kb, texts, dev, say)
-        linker.detector.save(run.detection_file)
-        clock.lap("detection")
-    metrics = _metrics(config, dataset, linker, linked, cost, inputs, state)
-    metrics |= {"visual_history": visual, "seconds": clock.laps}
-    if together:
-        metrics["together_history"] = together
-    if detection:
-        metrics["detection"] = detection
-    if tuned:
-        metrics["clip"] = tuned
+    session = _Session(config, dataset, kb, run, train, dev, say, clock, Linker(kb))
+    session.tune_clip()
+    session.train_pictures()
+    session.train_text()
+    session.train_visual()
+    session.couple()
+    linked, cost = _best(session.linker, dev, session.inputs, dataset)
+    session.learn_confidence(linked)
+    session.learn_detection()
+    metrics = _metrics(config, dataset, session.linker, linked, cost, session.inputs, session.state)
+    metrics |= {"visual_history": session.visual, "seconds": clock.laps, **session.further()}
     shutil.rmtree(run.folds, ignore_errors=True)
     write_json(run.metrics_file, metrics)
-    skips.update(linker.skips)
+    skips.update(session.linker.skips)
     return metrics, skips
+
+
+def _checked(config: Config) -> Config:
+    """The config with the sides that it takes; ConfigError where settings do not go together."""
+    config = _with_sides(config)
+    check_coupling(config)
+    check_together(config)
+    check_clip(config)
+    check_loss(config)
+    _check_pictures(config)
+    return config
 
 
 def _check_pictures(config: Config) -> None:
@@ -190,6 +151,107 @@ class _Clock:
         now = time.perf_counter()
         self.laps[name] = round(now - self._last, 1)
         self._last = now
+
+
+@dataclass
+class _Session:
+    """The parts of a run in their order: each fills a side of the linker, and keeps what `metrics.json` tells of it."""
+
+    config: Config
+    dataset: Dataset
+    kb: KnowledgeBase
+    run: RunFolder
+    train: dict[str, list[Document]]
+    dev: dict[str, list[Document]]
+    say: Say
+    clock: _Clock
+    linker: Linker
+    scorer: PictureScorer | None = None
+    inputs: dict[str, TextInputs] = field(default_factory=dict)
+    state: TrainState | None = None
+    visual: list[dict[str, Any]] = field(default_factory=list)
+    tuned: dict[str, Any] = field(default_factory=dict)
+    together: list[dict[str, Any]] = field(default_factory=list)
+    detection: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def tune_clip(self) -> None:
+        """Fine-tune the encoder of pictures and texts where the config says so."""
+        if self.config.vision.clip_train.epochs and self.config.coupling.visual_run is None:
+            pictures = self.dataset.pictures
+            self.tuned = tune_clip(self.config, self.kb, pictures, self.train, self.dev, self.run, self.say)
+            self.clock.lap("clip")
+
+    def train_pictures(self) -> None:
+        """The visual side that the scorer `pictures` asks, which names need before they are trained."""
+        if "pictures" not in self.config.model.scorers:
+            return
+        train, dev = _pictured(self.train), _pictured(self.dev)
+        training = VisualTraining(self.config, self.dataset, self.kb, train, dev, self.say)
+        seen, self.visual = training.linker(self.run)
+        self.scorer = PictureScorer(seen, self.config.detection)
+        self.scorer.held_out = training.held_out(self.run.folds, self.scorer.side)
+        self.clock.lap("visual")
+        self.linker.visual = seen if "visual" in self.config.modalities else None
+
+    def train_text(self) -> None:
+        """The textual side: taken from a finished run, or trained."""
+        config, pictures = self.config, self.dataset.pictures
+        if config.coupling.text_run is not None:
+            self.linker.text = _taken_text(config, self.kb, self.run, pictures)
+            prepare = partial(self.linker.text.preparer, pictures=pictures)
+            self.inputs = {split: prepare(documents) for split, documents in self.dev.items()}
+        elif "text" in config.modalities:
+            self.linker.text, self.inputs, self.state = _train_text(
+                config, self.kb, self.train, self.dev, self.run, self.say, self.clock, self.scorer, pictures
+            )
+
+    def train_visual(self) -> None:
+        """The visual side where the scorer `pictures` has not made it: taken from a finished run, or trained."""
+        config, run = self.config, self.run
+        if config.coupling.visual_run is not None:
+            shutil.copytree(RunFolder(config.coupling.visual_run).visual, run.visual, dirs_exist_ok=True)
+            self.linker.visual = VisualLinker.from_run(run.visual, config, self.kb, self.dataset.pictures)
+        elif "visual" in config.modalities and self.scorer is None:
+            training = VisualTraining(config, self.dataset, self.kb, self.train, self.dev, self.say)
+            self.linker.visual, self.visual = training.linker(run)
+            self.clock.lap("visual")
+
+    def couple(self) -> None:
+        """Train both sides together, then fit what couples them, each where the config says so."""
+        config, linker = self.config, self.linker
+        if config.coupling.together.epochs:
+            self.together = train_together(
+                config, linker, self.dataset, self.train, self.dev, self.inputs, self.run, self.say
+            )
+            self.clock.lap("together")
+        if config.coupling.plan != "none":
+            linker.coupler = fit_coupling(config, linker, self.dev, self.inputs, self.dataset.pictures, self.say)
+            linker.coupler.save(self.run.coupling_file)
+            self.clock.lap("coupling")
+
+    def learn_confidence(self, linked: Mapping[str, Linked]) -> None:
+        """Fit how sure a link is on the best candidates of validation documents, or say why not."""
+        why = why_not(self.config, self.dataset, self.kb)
+        if why is None:
+            self.linker.confidence = fit_confidence(self.config, self.dataset, self.linker, self.dev, linked, self.say)
+            self.linker.confidence.save(self.run.confidence_file)
+            self.clock.lap("confidence")
+        else:
+            self.say(f"no confidence is learned: {why}")
+
+    def learn_detection(self) -> None:
+        """Learn which names of raw texts are mentions, where the run finds them by names."""
+        config, linker = self.config, self.linker
+        if config.detection.text == "names" and linker.text is not None:
+            texts = [document for documents in self.train.values() for document in documents]
+            linker.detector, self.detection = fit_detection(config.detection, self.kb, texts, self.dev, self.say)
+            linker.detector.save(self.run.detection_file)
+            self.clock.lap("detection")
+
+    def further(self) -> dict[str, Any]:
+        """What only some runs have to tell."""
+        told = {"together_history": self.together, "detection": self.detection, "clip": self.tuned}
+        return {name: value for name, value in told.items() if value}
 
 
 def _train_text(
