@@ -115,7 +115,7 @@ class ModelConfig(Section):
     gate: bool = Field(
         default=False,
         description="weigh each mention's groups of columns (text or picture against text or picture) by a learned "
-        "gate; with scorer `pictures`",
+        "gate, which also says how likely the mention's pictures are related at all; with scorer `pictures`",
     )
     relations: int = Field(
         default=3, ge=1, description="latent relations K (Le & Titov 2018: 3 for ment-norm, 6 for rel-norm)"

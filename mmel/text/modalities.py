@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mmel.errors import ConfigError, did_you_mean
 from mmel.text.masking import with_rivals
@@ -30,6 +31,7 @@ _PICTURE_GROUPS = {"text_image": "T-I", "image_text": "I-T", "image_image": "I-I
 EVIDENCE = 4  # number of pictures, confidence and size of the surest face, fit with the mention's text
 SWAPS = 8  # unrelated documents whose pictures a mention may see: one alone would be learned by heart
 _GATE_OPEN = 2.0  # logit at the start: a gate learns what to distrust
+_LEAST_SLOPE = 0.1  # what a picture's likelihood ratio grows with begins so where training pictures say nothing
 _GATE_STEEP = 5.0  # of its logit: a gate is to be sure before the rest has learned the training lists by heart
 
 
@@ -86,6 +88,8 @@ def draw(rule: TrainConfig, mentions: int, random: np.random.Generator) -> Drawn
 class ModalColumns(nn.Module):
     """Columns with what is absent or not allowed taken out, a flag for each group, and a gate over the groups.
 
+    The gate weighs columns, and is how likely the mention's pictures are taken to be related (`PictureLikelihood`).
+
     Args:
         groups: group of each of the c columns. evidence: E, what is known of a mention's pictures besides.
         gated: whether a mention weighs its groups. seen: of the columns, the first ones that the gate looks at.
@@ -97,10 +101,18 @@ class ModalColumns(nn.Module):
         super().__init__()
         self.register_buffer("group", torch.tensor(list(groups)), persistent=False)
         self.columns = 2 * len(groups) + len(GROUPS)
-        self.gate = Gate(list(groups)[:seen], evidence, dropout) if gated else None
+        self.gate, self.likelihood = None, None
+        if gated:
+            self.gate = Gate(list(groups)[:seen], evidence, dropout)
+            self.likelihood = PictureLikelihood(list(groups)[:seen])
+            self.columns += 2 * len(self.likelihood.leading)
 
-    def forward(self, columns: Tensor, available: Tensor, permitted: Tensor, evidence: Tensor) -> Tensor:
-        """`[m, k, 2 c + 4]`: columns `[m, k, c]`, their distances to the best rival's, flags.
+    def forward(
+        self, columns: Tensor, available: Tensor, permitted: Tensor, evidence: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Columns `[m, k, C]`, C is `columns`: those of `[m, k, c]`, their distances to the best rival's, flags.
+
+        With a gate also the likelihoods of pictures, and their sum `[m, k]`, which a mention's scores begin from.
 
         Args:
             available: `[m, k, 4]` bool, False at pads. permitted: `[m, 4]` bool. evidence: `[m, E]`.
@@ -108,11 +120,52 @@ class ModalColumns(nn.Module):
         is_open = available & permitted.unsqueeze(1)
         present = is_open[..., self.group]
         columns = torch.where(present, columns, 0)
-        rivals = with_rivals(columns, present)
-        if self.gate is not None:
-            weights = self.gate(columns[..., : self.gate.seen], is_open, available[..., TEXTS], permitted, evidence)
-            rivals = rivals * weights[:, self.group].repeat(1, 2).unsqueeze(1)
-        return torch.cat([rivals, is_open.to(columns.dtype)], -1)
+        rivals, flags = with_rivals(columns, present), is_open.to(columns.dtype)
+        if self.gate is None or self.likelihood is None:
+            return torch.cat([rivals, flags], -1), None
+        weights = self.gate(columns[..., : self.gate.seen], is_open, available[..., TEXTS], permitted, evidence)
+        likelihoods = self.likelihood(columns, is_open, weights)
+        rivals = rivals * weights[:, self.group].repeat(1, 2).unsqueeze(1)
+        told = with_rivals(likelihoods, is_open[..., [group for group, _ in self.likelihood.leading]])
+        return torch.cat([rivals, flags, told], -1), likelihoods.sum(-1)
+
+
+class PictureLikelihood(nn.Module):
+    """How much likelier a group's pictures are with each candidate than with nobody in particular: log(w r + 1 - w).
+
+    log r = a x + b is the log likelihood ratio of the gold against another candidate, x the group's first column, a
+    cosine, and a > 0; w is how likely the pictures are related at all. Where r is small for all candidates, all come
+    out alike: unrelated pictures say nothing.
+
+    Attributes:
+        leading: group and column x of the l groups of pictures that there are.
+        log_slope: `[l]` log a. offset: `[l]` b.
+    """
+
+    def __init__(self, groups: Sequence[int]) -> None:
+        super().__init__()
+        own = list(groups)
+        self.leading = [(group, own.index(group)) for group in sorted(set(own) - {TEXTS})]
+        self.log_slope = nn.Parameter(torch.zeros(len(self.leading)))
+        self.offset = nn.Parameter(torch.zeros(len(self.leading)))
+
+    @torch.no_grad()
+    def start(self, slope: Tensor, offset: Tensor) -> None:
+        """Begin with these a and b `[l]`; a slope that is not above 0 becomes a small one."""
+        self.log_slope.copy_(slope.clamp(min=_LEAST_SLOPE).log())
+        self.offset.copy_(offset)
+
+    def forward(self, columns: Tensor, is_open: Tensor, weights: Tensor) -> Tensor:
+        """`[m, k, l]`, 0 where a group is not open.
+
+        Args:
+            columns: `[m, k, c]`. is_open: `[m, k, 4]` bool. weights: `[m, 4]` w in [0, 1].
+        """
+        groups, leading = zip(*self.leading, strict=True)
+        ratio = columns[..., list(leading)] * self.log_slope.exp() + self.offset
+        related = torch.logit(weights[:, list(groups)], eps=1e-4).unsqueeze(1)
+        told = torch.logaddexp(functional.logsigmoid(related) + ratio, functional.logsigmoid(-related))
+        return torch.where(is_open[..., list(groups)], told, 0)
 
 
 class Gate(nn.Module):

@@ -125,11 +125,13 @@ class TextModel(nn.Module):
         if self.match is not None:
             parts.append(self.match(batch.views, raw, slot))
         columns = torch.cat(parts, -1)
+        told = None
         if self.modal is None:
             columns = with_rivals(columns, batch.mask)
         else:
-            assert batch.pictures is not None
-            columns = self.modal(columns, batch.pictures.available, batch.pictures.permitted, batch.pictures.evidence)
+            seen = batch.pictures
+            assert seen is not None
+            columns, told = self.modal(columns, seen.available, seen.permitted, seen.evidence)
         fused, fusion = None, None
         if self.fusion is not None:
             assert batch.fusion is not None
@@ -137,6 +139,8 @@ class TextModel(nn.Module):
             fusion = self.fusion.candidates(fused, batch.fusion.slot, _told_prior(batch))
             columns = torch.cat([columns, with_rivals(fusion.unsqueeze(-1), batch.mask)], -1)
         psi, hidden = self.local(columns, batch.mask)
+        if told is not None:
+            psi = psi + told  # 0 at pads
         if self.joint is None:
             return [psi], fused, fusion
         if isinstance(self.joint, MulRel):

@@ -62,6 +62,11 @@ def check_together(config: Config) -> None:
                 f"{name}={value}: coupling.together.epochs={coupling.together.epochs} needs {name}={wanted}. Remedy: "
                 "set it, or coupling.together.epochs=0"
             )
+    if "pictures" in config.model.scorers:
+        raise ConfigError(
+            f"coupling.together.epochs={coupling.together.epochs} trains the adapters on, which the scorer 'pictures' "
+            "has read before. Remedy: coupling.together.epochs=0, or model.scorers without 'pictures'"
+        )
     if not coupling.transport.reg or set(config.modalities) != {"text", "visual"}:
         raise ConfigError(
             f"coupling.transport.reg={coupling.transport.reg}, modalities={list(config.modalities)}: "

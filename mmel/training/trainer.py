@@ -57,6 +57,8 @@ def train_text_model(
     dims = train[0].titles.shape[-1], train[0].entities.shape[-1]
     grid_dim = None if train[0].fusion is None else train[0].fusion.grid_dim
     model = make_text_model(config.model, train[0].feature_names, *dims, mean, scale, grid_dim).to(device)
+    if isinstance(model, TextModel) and model.modal is not None and model.modal.likelihood is not None:
+        model.modal.likelihood.start(*picture_ratios(train, model.modal.likelihood.leading, mean, scale))
     average, best = copy.deepcopy(model), copy.deepcopy(model)
     rule = config.train
     optimizer = _optimizer(rule, model)
@@ -102,6 +104,33 @@ def column_scales(train: Sequence[TextInputs]) -> tuple[Tensor, Tensor]:
             if len(there):
                 mean[c : c + 1], scale[c : c + 1] = standardisation([there[:, None]])
     return mean, scale
+
+
+def picture_ratios(
+    train: Sequence[TextInputs], leading: Sequence[tuple[int, int]], mean: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Slope and offset `[l]` of log p(x given gold) / p(x given another candidate), by logistic regression.
+
+    leading: group and column x of l groups of pictures. mean, scale: standardisation `[F]` of all columns. A group of
+    which the training candidates show golds only, or none, has slope 1 and offset 0.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    slope, offset = torch.ones(len(leading)), torch.zeros(len(leading))
+    for i, (group, c) in enumerate(leading):
+        values, golds = [np.zeros(0, np.float32)], [np.zeros(0, bool)]
+        for x in train:
+            if x.pictures is not None:
+                there = x.pictures.available[..., group] & (x.gold >= 0)[:, None]
+                values.append(x.features[..., c][there])
+                golds.append((np.arange(there.shape[1]) == x.gold[:, None])[there])
+        value, gold = np.concatenate(values), np.concatenate(golds)
+        if gold.any() and not gold.all():
+            fitted = LogisticRegression().fit((value[:, None] - float(mean[c])) / float(scale[c]), gold)
+            slope[i] = float(fitted.coef_[0, 0])
+            # What is fitted are odds; without those of a candidate that is not looked at they are a ratio.
+            offset[i] = float(fitted.intercept_[0]) - math.log(gold.mean() / (1 - gold.mean()))
+    return slope, offset
 
 
 def _epoch(

@@ -17,6 +17,7 @@ from mmel.text.modalities import (
     SWAPS,
     TASKS,
     ModalColumns,
+    PictureLikelihood,
     allowed,
     column_groups,
     draw,
@@ -72,7 +73,9 @@ def test_hidden_columns_change_nothing(seed: int, task: str, gated: bool) -> Non
     available[..., 0] = mask
     permitted = torch.from_numpy(np.tile(allowed(task), (m, 1)))
     columns, evidence = torch.randn(m, k, len(GROUP_OF)), torch.randn(m, 3)
-    first = layer(columns, available, permitted, evidence)
+    if layer.likelihood is not None:
+        layer.likelihood.start(torch.rand(3) * 3, torch.randn(3))
+    first, told = layer(columns, available, permitted, evidence)
     is_open = available & permitted.unsqueeze(1)
     columns = torch.where(is_open[..., GROUP_OF], columns, torch.randn_like(columns) * 50)
     unread = ~permitted.unsqueeze(1).expand_as(available) & mask.unsqueeze(-1)
@@ -82,7 +85,13 @@ def test_hidden_columns_change_nothing(seed: int, task: str, gated: bool) -> Non
         evidence = torch.randn(m, 3)
     elif "T" not in task.split("->")[0]:
         evidence = torch.cat([evidence[:, :-1], torch.randn(m, 1)], 1)
-    torch.testing.assert_close(layer(columns, available, permitted, evidence), first, rtol=0, atol=0)
+    again, told_again = layer(columns, available, permitted, evidence)
+    torch.testing.assert_close(again, first, rtol=0, atol=0)
+    assert (told is None) == (not gated)
+    if told is not None:
+        torch.testing.assert_close(told_again, told, rtol=0, atol=0)
+        assert torch.isfinite(told).all() and not told[~mask].any()
+        assert allowed(task)[1:].any() or not told.any()
     assert torch.isfinite(first).all() and first.shape[-1] == layer.columns
     assert not first[~mask].any()
 
@@ -91,7 +100,7 @@ def test_pads_and_absent_columns_do_not_reach_the_rivals() -> None:
     layer = ModalColumns([3], False, 1, 1, 0.0)
     columns = torch.tensor([[[1.0], [3.0], [100.0], [100.0]]])
     available = torch.tensor([True, True, False, False])[None, :, None].expand(1, 4, 4)
-    out = layer(columns, available, torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 1))
+    out, _ = layer(columns, available, torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 1))
     assert out[0, :, :2].tolist() == [[1.0, -2.0], [3.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
     assert out[0, :, 2:].tolist() == [[1.0] * 4, [1.0] * 4, [0.0] * 4, [0.0] * 4]
 
@@ -111,7 +120,9 @@ def test_the_gate_learns_to_close() -> None:
         text = torch.nn.functional.one_hot(gold, 3) * 0.6 + torch.randn(256, 3) * 0.5
         image = torch.nn.functional.one_hot(shown, 3) * torch.where(unrelated, 1.0, 2.0)[:, None]
         columns = torch.stack([text, image], -1)
-        scores = out(layer(columns, ones, ones[:, 0], torch.zeros(256, 1))).squeeze(-1)
+        seen, told = layer(columns, ones, ones[:, 0], torch.zeros(256, 1))
+        assert told is not None
+        scores = out(seen).squeeze(-1) + told
         loss = torch.nn.functional.cross_entropy(scores, gold)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -122,6 +133,35 @@ def test_the_gate_learns_to_close() -> None:
         weights = layer.gate(columns, ones, ones[..., 0], ones[:, 0], torch.zeros(256, 1))
     assert ((weights >= 0) & (weights <= 1)).all()
     assert weights[unrelated, 3].mean() + 0.3 < weights[~unrelated, 3].mean()
+
+
+def test_likelihood_of_pictures_that_may_be_unrelated() -> None:
+    """log(w r + 1 - w), brute force; the best of many candidates counts only as far as it is likely itself."""
+    layer = PictureLikelihood([0, 1, 3, 3, 0])
+    assert layer.leading == [(1, 1), (3, 2)]
+    layer.start(torch.tensor([2.0, 3.0]), torch.tensor([-1.0, 0.5]))
+    columns, weights = torch.randn(4, 6, 5), torch.rand(4, 4)
+    told = layer(columns, torch.ones(4, 6, 4, dtype=torch.bool), weights)
+    for place, (group, column, slope, offset) in enumerate([(1, 1, 2.0, -1.0), (3, 2, 3.0, 0.5)]):
+        ratio, w = torch.exp(slope * columns[..., column] + offset), weights[:, group, None]
+        torch.testing.assert_close(told[..., place], torch.log(w * ratio + 1 - w))
+    # Unrelated: every ratio is small, and the differences between candidates vanish, which alone would be large.
+    low = torch.tensor([-4.0, -6.0, -8.0])[None, :, None].expand(1, 3, 5)
+    told = layer(low, torch.ones(1, 3, 4, dtype=torch.bool), torch.full((1, 4), 0.9))
+    assert float(told.detach()[0, :, 1].max() - told.detach()[0, :, 1].min()) < 1e-3
+    # A gate that is shut or wide open leaves no infinities.
+    for w in (0.0, 1.0):
+        told = layer(low * 20, torch.ones(1, 3, 4, dtype=torch.bool), torch.full((1, 4), w, requires_grad=True))
+        told.sum().backward()  # type: ignore[no-untyped-call]
+        assert torch.isfinite(told).all() and torch.isfinite(layer.offset.grad).all()  # type: ignore[arg-type]
+
+
+def test_likelihood_grows_with_the_cosine() -> None:
+    layer = PictureLikelihood([0, 3])
+    layer.start(torch.tensor([-2.0]), torch.tensor([0.0]))  # training pictures that say nothing
+    columns = torch.linspace(-3, 3, 7)[None, :, None].expand(1, 7, 2)
+    told = layer(columns, torch.ones(1, 7, 4, dtype=torch.bool), torch.full((1, 4), 0.5))[0, :, 0]
+    assert (told.diff() > 0).all()
 
 
 def test_gate_needs_pictures() -> None:

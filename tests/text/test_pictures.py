@@ -27,7 +27,7 @@ from mmel.text.linker import predict
 from mmel.text.modalities import GROUPS, TASKS, allowed
 from mmel.text.pictures import PictureColumns, PictureScorer, above, pictured
 from mmel.text.prepare import TextInputs
-from mmel.training.trainer import column_scales
+from mmel.training.trainer import column_scales, picture_ratios
 from mmel.vision.gallery import picture_gallery
 from mmel.vision.linker import Side, VisualLinker
 from mmel.vision.regions import Region, RegionEncoder
@@ -294,6 +294,29 @@ def test_what_a_task_hides_does_not_change_its_scores(inputs: TextInputs, kind: 
     np.testing.assert_array_equal(found, expected)
     if task != "I+T->I+T":
         assert (predict(model, hidden_anew(shown, task, random), 1000, CPU) != predict(model, shown, 1000, CPU)).any()
+
+
+def test_ratios_of_pictures_are_those_of_two_normal_distributions(inputs: TextInputs) -> None:
+    """Of equal deviation s and means u, v of golds and others: slope (u - v) / s^2, offset (v^2 - u^2) / 2 s^2."""
+    assert inputs.pictures is not None
+    random, (m, k) = np.random.default_rng(0), (4000, inputs.candidates.ids.shape[1])
+    gold = random.integers(-1, k, m)
+    right = np.arange(k) == gold[:, None]
+    cosine = np.where(right, 0.6, 0.2) + 0.2 * random.normal(size=(m, k))
+    available = np.zeros((m, k, 4), bool)
+    available[: m // 2, ..., 3] = True
+    many = replace(
+        inputs,
+        features=np.stack([random.normal(size=(m, k)), np.where(available[..., 3], cosine, 0)], -1).astype(np.float32),
+        gold=gold,
+        pictures=replace(inputs.pictures, available=available),
+    )
+    mean, scale = torch.tensor([0.0, 0.1]), torch.tensor([1.0, 0.5])
+    slope, offset = picture_ratios([many], [(3, 1), (2, 0)], mean, scale)
+    # In x = (cosine - 0.1) / 0.5 the means are 1 and 0.2, the deviation 0.4.
+    assert float(slope[0]) == pytest.approx(0.8 / 0.16, rel=0.05)
+    assert float(offset[0]) == pytest.approx((0.04 - 1.0) / 0.32, rel=0.06)
+    assert (float(slope[1]), float(offset[1])) == (1.0, 0.0)  # no candidate has the group
 
 
 def hidden_anew(inputs: TextInputs, task: str, random: np.random.Generator) -> TextInputs:

@@ -176,6 +176,7 @@ def test_nothing_to_learn_from(world: Path, apart: Path, tmp_path: Path) -> None
         ("coupling.transport.mass=partial", "needs coupling.transport.mass=balanced"),
         ("vision.task=V2TEL", "needs vision.task=V2VEL"),
         ("coupling.transport.reg=0", "needs reg above 0"),
+        ("model.scorers=[surface, pictures]", "which the scorer .pictures. has read before"),
         ("modalities=text", r"needs reg above 0 and modalities=\[text, visual\]"),
     ],
 )
