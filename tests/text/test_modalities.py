@@ -150,8 +150,8 @@ def test_likelihood_of_pictures_that_may_be_unrelated() -> None:
     told = layer(low, torch.ones(1, 3, 4, dtype=torch.bool), torch.full((1, 4), 0.9))
     assert float(told.detach()[0, :, 1].max() - told.detach()[0, :, 1].min()) < 1e-3
     # A gate that is shut or wide open leaves no infinities.
-    for w in (0.0, 1.0):
-        told = layer(low * 20, torch.ones(1, 3, 4, dtype=torch.bool), torch.full((1, 4), w, requires_grad=True))
+    for share in (0.0, 1.0):
+        told = layer(low * 20, torch.ones(1, 3, 4, dtype=torch.bool), torch.full((1, 4), share, requires_grad=True))
         told.sum().backward()  # type: ignore[no-untyped-call]
         assert torch.isfinite(told).all() and torch.isfinite(layer.offset.grad).all()  # type: ignore[arg-type]
 
