@@ -1,6 +1,6 @@
 """How much of the gold candidate retrieval finds in a whole knowledge base, and how long it takes a mention.
 
-python -m benchmarks.retrieval DATASET --root DIR [--split val] [--retrievers annotations names bm25 dense] [--json]
+python -m benchmarks.retrieval DATASET --root DIR [--split val] [--retrievers annotations names ...] [--json FILE]
 python -m benchmarks.retrieval wikidiverse --root DIR --clip open-clip:ViT-B-32 --clip-weights FILE
 
 Each retriever by itself, then ensembles: P+T is annotations with dense (else bm25), N+T names with it, P+N annotations
@@ -11,20 +11,20 @@ for the dictionary, its fold's heads for `dense`), or on the split that --tune n
 The protocol line says which. Beside WIKIDiverse stand the numbers of Table 4 of Wang et al. 2022.
 
 `ms` is the processor time of a mention, in batches, with one thread; `dense` includes the encoding of the mention.
-Equal scores are in the order of the knowledge base. What only the measured split names is in the base, too, without a
+What only the measured split names is in the base, too, without a
 training link.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from mmel.files import write_json
 from mmel.retrieval_settings import DenseTrainConfig, RetrieverName
 
 if TYPE_CHECKING:
@@ -212,6 +212,17 @@ def report(measured: Sequence[dict[str, Any]], protocol: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def evaluation(measured: Sequence[dict[str, Any]], protocol: dict[str, Any]) -> dict[str, Any]:
+    """All that was measured; `text` is the last row, of all retrievers together, as fractions like an evaluation's."""
+    last = measured[-1]
+    recall = {str(k): last[f"R@{k}"] / 100 for k in (1, *DEPTHS)}
+    return {
+        "text": {"mentions": protocol["mentions"], "recall_at": recall, "milliseconds": last["ms"]},
+        "protocol": {**protocol, "candidates": last["system"]},
+        "rows": list(measured),
+    }
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point."""
     lines = (__doc__ or "").splitlines()
@@ -226,10 +237,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--clip-weights", type=Path, help="file of its weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="documents of each split")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
     arguments = parser.parse_args(argv)
     measured, protocol = rows(arguments)
-    print(json.dumps({"protocol": protocol, "rows": measured}) if arguments.json else report(measured, protocol))
+    print(report(measured, protocol))
+    if arguments.json is not None:
+        write_json(arguments.json, evaluation(measured, protocol))
     return 0
 
 

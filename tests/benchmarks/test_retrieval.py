@@ -57,27 +57,32 @@ def test_a_small_world(
 ) -> None:
     monkeypatch.setenv("MMEL_CACHE", str(tmp_path))
     arguments = ["movies", "--root", str(films), "--retrievers", "annotations", "names", "--limit", "10"]
-    assert main([*arguments, "--json"]) == 0
-    result = json.loads(capsys.readouterr().out)
+    assert main([*arguments, "--json", str(tmp_path / "out.json")]) == 0
+    result = json.loads((tmp_path / "out.json").read_text())
     assert result["protocol"]["split"] == "val" and "left out" in result["protocol"]["weights_on"]
     rows = {row["system"]: row for row in result["rows"]}
     assert list(rows) == ["annotations", "names", "P+N"]
     for row in rows.values():
         assert 0 <= row["R@1"] <= row["R@10"] <= row["R@50"] <= row["R@100"] <= 100 and row["ms"] >= 0
+    last = result["text"]
+    assert last["recall_at"] == {str(k): rows["P+N"][f"R@{k}"] / 100 for k in (1, 10, 50, 100)}
+    assert (last["mentions"], result["protocol"]["candidates"]) == (rows["P+N"]["mentions"], "P+N")
     assert rows["P+N"]["R@100"] >= max(rows["names"]["R@50"], 50)
+    capsys.readouterr()
     assert main([*arguments, "--tune", "val"]) == 0
     text = capsys.readouterr().out
     assert "weights tuned on val" in text.splitlines()[0] and "gold not injected" in text
     assert len(text.splitlines()) == 5, "published numbers stand beside their own dataset only"
 
 
-def test_pictures_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pictures_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("open_clip")
     monkeypatch.setenv("MMEL_CACHE", str(tmp_path / "cache"))
     films = write_film_world(tmp_path / "films", 6, {"train": 6, "val": 4}, 3)
     clip = write_clip(tmp_path / "benchmark-clip")
-    arguments = ["movies", "--root", str(films), "--retrievers", "annotations", "bm25", "--json"]
-    assert main([*arguments, "--clip", f"open-clip:local-dir:{clip}"]) == 0
-    rows = {row["system"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    arguments = ["movies", "--root", str(films), "--retrievers", "annotations", "bm25"]
+    out = tmp_path / "out.json"
+    assert main([*arguments, "--json", str(out), "--clip", f"open-clip:local-dir:{clip}"]) == 0
+    rows = {row["system"]: row for row in json.loads(out.read_text())["rows"]}
     assert {"clip-text-image", "clip-image-image", "T+V (image-image)", "P+T+V (text-image)", "all"} <= set(rows)
     assert len(rows["P+T+V (text-image)"]["weights"].split()) == 6
