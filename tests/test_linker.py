@@ -266,6 +266,7 @@ def test_settings_of_another_model_are_refused(
     ("missing", "message"),
     [
         ("model.safetensors", "copy: holds no trained model. Remedy: name the run folder of `python -m mmel.train`"),
+        ("metrics.json", "copy: holds a run that was not trained to its end. Remedy: give its .* again, which goes on"),
         ("config.yaml", "config.yaml: cannot be read"),
         ("kb.json", "kb.json: is missing"),
     ],

@@ -76,10 +76,16 @@ class RunFolder:
         return self.metrics_file.is_file() and self.trained
 
     def check_trained(self) -> None:
-        """InputError where nothing was trained to its end: said before anything else is read."""
+        """InputError where the run is not finished: said before anything else is read."""
         if not self.trained:
             what = "holds no trained model" if self.path.is_dir() else "is no folder of a trained model"
             raise InputError(what, file=self.path, remedy="name the run folder of `python -m mmel.train`")
+        if not self.finished:
+            raise InputError(
+                "holds a run that was not trained to its end",
+                file=self.path,
+                remedy="give its `python -m mmel.train` command again, which goes on where it stopped",
+            )
 
     @property
     def reads_pictures(self) -> bool:
