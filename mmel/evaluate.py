@@ -100,7 +100,7 @@ def main(argv: list[str]) -> int:
 
 
 def _evaluate(values: Namespace, dataset: Dataset, kb: KnowledgeBase) -> int:
-    from mmel.errors import SkipReport
+    from mmel.errors import ConfigError, SkipReport
     from mmel.evaluation.protocol import Protocol, evaluate
     from mmel.evaluation.tasks import evaluate_tasks
     from mmel.formats.jsonl import write_linked
@@ -111,9 +111,11 @@ def _evaluate(values: Namespace, dataset: Dataset, kb: KnowledgeBase) -> int:
 
     skips = SkipReport()
     pictures = dataset.pictures if RunFolder(values.model).reads_pictures else None
-    linker = _open(values, dataset, kb, pictures)
-    documents = list(dataset.documents(values.split, skips))
     swapped = values.swap_pictures
+    if swapped is not None and pictures is None:
+        raise ConfigError(f"--swap-pictures: {values.model} reads no pictures. Remedy: leave --swap-pictures out")
+    documents = list(dataset.documents(values.split, skips))  # a wrong split is said before the model is opened
+    linker = _open(values, dataset, kb, pictures)
     if swapped is not None:
         documents = swap_pictures(documents, swapped)
     candidates = linker.candidate_source(dataset.candidate_protocol)

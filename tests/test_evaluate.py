@@ -129,6 +129,18 @@ def test_mistakes_are_named(
     assert message in str(caught.value)
 
 
+def test_pictures_that_are_not_read_cannot_be_swapped(arguments: list[str]) -> None:
+    with pytest.raises(ConfigError, match="--swap-pictures: .* reads no pictures. Remedy: "):
+        main([*arguments, "--swap-pictures", "0"])
+
+
+def test_a_split_is_missed_before_the_model_is_opened(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmel.evaluate._open", lambda *_: pytest.fail("opened"))
+    arguments[arguments.index("--split") + 1] = "vla"
+    with pytest.raises(ConfigError, match="has no split 'vla'"):
+        main(arguments)
+
+
 def test_a_model_that_is_missing_is_told_before_anything_else(arguments: list[str]) -> None:
     for option in ("--root", "--model", "--kb", "--dataset"):
         arguments[arguments.index(option) + 1] = "nowhere"

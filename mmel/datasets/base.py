@@ -79,7 +79,8 @@ class Dataset(ABC):
         """
         if split not in self.splits:
             if split in self.card.splits:
-                raise InputError(f"split '{split}' is not there. {self.card.instructions()}", file=self._root)
+                there = f", {', '.join(self.splits)} {'is' if len(self.splits) == 1 else 'are'}" if self.splits else ""
+                raise InputError(f"split '{split}' is not there{there}. {self.card.instructions()}", file=self._root)
             raise ConfigError(f"dataset '{self.name}' has no split '{split}'.{did_you_mean(split, self.splits)}")
         return self._read(split, skips)
 

@@ -165,7 +165,7 @@ class EvaluationResult:
             f"{'' if protocol.gold_injected else 'not '}injected, NIL {protocol.nil}, ties {protocol.ties}, "
             f"missing images {protocol.missing_images} ({protocol.missing_policy})"
             f"{'' if protocol.pictures == 'own' else f', pictures {protocol.pictures}'}"
-            f"{f', task {protocol.tasks} and the nine below' if protocol.tasks else ''}",
+            f"{f', task {protocol.tasks}' if protocol.tasks else ''}",
         ]
 
     def table(self) -> str:

@@ -101,7 +101,8 @@ class TestAida(DatasetCase):
 
     def test_a_split_that_is_not_there(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(
-            InputError, match="split 'testb' is not there. Expected below the root: conll2003/eng.train"
+            InputError,
+            match="split 'testb' is not there, train, testa are. Expected below the root: conll2003/eng.train",
         ):
             open_dataset("aida", root).documents("testb")
         main(["check", "aida", "--root", str(root)])
