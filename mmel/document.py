@@ -73,11 +73,14 @@ class Document:
 
     def check_spans(self, file: str | None = None, line: int | None = None) -> None:
         """Raise InputError naming document, span and both strings where a mention does not spell its surface."""
+        length = len(self.text)
         for mention in self.text_mentions:
-            found = self.text[mention.start : mention.end] if mention.start >= 0 else ""
-            if not 0 <= mention.start < mention.end <= len(self.text) or found != mention.text:
+            inside = 0 <= mention.start < mention.end <= length
+            found = self.text[mention.start : mention.end]
+            if not inside or found != mention.text:
+                wrong = f"spells {found!r}" if inside else f"is none of the text's {length:,} characters"
                 raise InputError(
-                    f"document '{self.id}': span [{mention.start}, {mention.end}) spells {found!r}, "
+                    f"document '{self.id}': span [{mention.start}, {mention.end}) {wrong}, "
                     f"the mention says {mention.text!r}",
                     file=file,
                     line=line,

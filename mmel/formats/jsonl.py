@@ -37,7 +37,8 @@ _TEXT_MENTION_KEYS = frozenset({"start", "end", "text", "entity", "name", "candi
 _VISUAL_MENTION_KEYS = frozenset({"image", "box", "entity"})
 _ENTITY_KEYS = frozenset({"id", "title", "type", "description", "aliases", "images", "links", "popularity"})
 _DOCUMENT_FORM = (
-    'a document is {"id", "text", "text_mentions": [{"start", "end", "text"}], "visual_mentions": [{"image"}]}'
+    'a document is {"id", "text", "text_mentions": [{"start", "end", "text"}], "visual_mentions": [{"image"}], '
+    '"images": [path]}'
 )
 _ENTITY_FORM = 'an entity is {"id", "title", "aliases": [{"name", "count"}], "images": [path], "links": [id]}'
 _LINKED_FORM = "write linked documents with write_linked"

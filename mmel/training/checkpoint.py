@@ -76,5 +76,5 @@ def load_module(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> No
         raise InputError(
             f"holds the weights of another model ({str(error).splitlines()[-1].strip()})",
             file=path,
-            remedy="use the config.yaml that lies beside it",
+            remedy="use the config.yaml that lies beside it, or train again where another version of mmel trained it",
         ) from error

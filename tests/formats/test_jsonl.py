@@ -135,7 +135,10 @@ GOOD = {"id": "good", "text": "x"}
         ({"id": "a", "text": "b", "text_mentions": [{"start": True, "end": 1, "text": "b"}]}, "text_mentions.start"),
         ({"id": "a", "text": "b", "text_mentions": [{"start": 0, "text": "b"}]}, "'text_mentions.end': is missing"),
         ({"id": "a", "text": "bc", "text_mentions": [{"start": 0, "end": 1, "text": "c"}]}, "spells 'b', the mention"),
-        ({"id": "a", "text": "bc", "text_mentions": [{"start": 1, "end": 5, "text": "c"}]}, "span [1, 5)"),
+        (
+            {"id": "a", "text": "bc", "text_mentions": [{"start": 1, "end": 5, "text": "c"}]},
+            "span [1, 5) is none of the",
+        ),
         ({"id": "a", "text": "bc", "text_mentions": [{"start": -1, "end": 2, "text": "c"}]}, "document 'a'"),
         (
             {
