@@ -141,7 +141,8 @@ def opened_again(linker: Linker, cache: Path | None = None) -> Linker:
         function.cache_clear()
     old = text_of(linker)
     config = old.config if cache is None else old.config.with_overrides([f"encoder.cache={cache}"])
-    preparer = make_preparer(config, linker.kb, old.preparer.annotations)
+    pictured = old.preparer.retrieval.pictured if old.preparer.retrieval else ()
+    preparer = make_preparer(config, linker.kb, old.preparer.annotations, pictured=pictured)
     return Linker(linker.kb, TextLinker(config, preparer, old.model, old.device))
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from mmel.files import write_json
-from mmel.retrieval_settings import DenseTrainConfig, RetrieverName
+from mmel.retrieval_settings import BY_PICTURES, DenseTrainConfig, RetrieverName
 
 if TYPE_CHECKING:
     from mmel.candidates import MentionTable
@@ -97,7 +97,8 @@ def rows(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str,
     kb = dataset_kb(dataset)
 
     def read(split: str) -> MentionTable:
-        return MentionTable.of(list(dataset.documents(split, skips))[: arguments.limit], kb)
+        documents = list(dataset.documents(split, skips))[: arguments.limit]
+        return MentionTable.of(documents, kb, dataset.pictures)
 
     train, table = read("train"), read(arguments.split)
     encoder = CachedTextEncoder(TransformerEncoder(max_tokens=EncoderConfig().max_tokens), keep_documents=False)
@@ -149,10 +150,10 @@ def _pictured(arguments: argparse.Namespace, kb: KnowledgeBase, pictures: Path) 
     if not isinstance(encoder, TextTower):
         raise ConfigError(f"encoder '{arguments.clip}' reads no texts. Remedy: --clip open-clip:MODEL")
     regions = RegionEncoder(encoder)
-    out = [PictureRetriever("clip-text-image", text_gallery(kb, encoder), regions, pictures)]
+    out = [PictureRetriever("clip-text-image", text_gallery(kb, encoder), regions)]
     if any(entity.images for entity in kb):
         gallery, _ = picture_gallery(kb, pictures, regions)
-        out.append(PictureRetriever("clip-image-image", gallery, regions, pictures))
+        out.append(PictureRetriever("clip-image-image", gallery, regions))
     return out
 
 
@@ -170,7 +171,7 @@ def _first(table: MentionTable, mentions: int, kb: KnowledgeBase) -> MentionTabl
     from mmel.candidates import MentionTable
 
     documents = int(table.doc[min(mentions, len(table)) - 1]) + 1 if len(table) else 0
-    return MentionTable.of(list(table.documents)[:documents], kb)
+    return MentionTable.of(list(table.documents)[:documents], kb, table.pictures)
 
 
 def _encoding_ms(encoder: CachedTextEncoder, table: MentionTable) -> float:
@@ -226,11 +227,12 @@ def evaluation(measured: Sequence[dict[str, Any]], protocol: dict[str, Any]) -> 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point."""
     lines = (__doc__ or "").splitlines()
+    by_text = [name for name in get_args(RetrieverName) if name not in BY_PICTURES]
     parser = argparse.ArgumentParser(prog="benchmarks.retrieval", description=lines[0], epilog=lines[2])
     parser.add_argument("dataset", help="as `python -m mmel.data list` names it")
     parser.add_argument("--root", required=True, type=Path, help="folder of the dataset")
     parser.add_argument("--split", default="val", help="split that is measured")
-    parser.add_argument("--retrievers", nargs="+", choices=get_args(RetrieverName), default=get_args(RetrieverName))
+    parser.add_argument("--retrievers", nargs="+", choices=by_text, default=by_text)
     parser.add_argument("--tune", metavar="SPLIT", help="weights on this split instead of train documents left out")
     parser.add_argument("--epochs", type=int, default=DenseTrainConfig().epochs, help="of dense; 0: plain cosine")
     parser.add_argument("--clip", metavar="ENCODER", help="encoder of pictures and texts, such as open-clip:ViT-B-32")

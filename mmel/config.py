@@ -65,7 +65,8 @@ class CandidatesConfig(Section):
     retrieval: Annotated[tuple[RetrieverName, ...], BeforeValidator(as_tuple)] = Field(
         default=(),
         description="search the whole knowledge base too, by: annotations (p(e|m) of training links and aliases), "
-        "names (overlap with titles and aliases), bm25 (words of the sentence), dense (bi-encoder)",
+        "names (overlap with titles and aliases), bm25 (words of the sentence), dense (bi-encoder); by the documents' "
+        "pictures with the encoder of `vision`: clip-text-image (entities' texts), clip-image-image (their pictures)",
     )
     retrieved_k: int = Field(
         default=100, ge=1, description="entities of each retriever, and candidates of a mention with those retrieved"

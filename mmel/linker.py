@@ -68,7 +68,7 @@ class Linker:
             check_kb: refuse a base that is not the run's own or a later revision of it. Off where a dataset brings its
                 candidates: then the base is only their titles, links and in-links.
             pictures: folder that the pictures of `kb` are relative to; needed where the fusions read them, and where
-                `kb` is not the state of the base that the run's gallery was made of.
+                `kb` is not the state of the base that the run's galleries were made of.
             keep_documents: store what is encoded of the documents' texts and pictures, to link the same ones sooner
                 another time; else neither the disk nor memory fills up with them.
         """
@@ -88,7 +88,8 @@ class Linker:
         if run.model_file.is_file():
             text = TextLinker.from_run(run, config, kb, keep_documents, scorer, pictures)
         visual = None
-        if run.visual.is_dir() and not (scored and "visual" not in config.modalities):
+        taken = config.coupling.visual_run is not None
+        if run.visual.is_dir() and ("visual" in config.modalities or taken):  # else it serves the texts alone
             visual = VisualLinker.from_run(run.visual, config, kb, pictures, keep_documents)
         coupler = Coupler.load(run.coupling_file, config.coupling, kb) if run.coupling_file.is_file() else None
         confidence = Confidence.load(run.confidence_file) if run.confidence_file.is_file() else None
@@ -115,11 +116,13 @@ class Linker:
 
     @property
     def skips(self) -> SkipReport:
-        """What was passed over so far: pictures that could not be read, looking for faces or linking them."""
+        """What was passed over so far: pictures that could not be read, looking for faces, candidates, or links."""
         skips = SkipReport()
         skips.update(self._unread)
-        readers = (self.text.preparer.pictures, self.text.preparer.fusion) if self.text else ()
-        for part in (self.visual, *readers):
+        preparer = self.text.preparer if self.text else None
+        readers = (preparer.pictures, preparer.fusion) if preparer else ()
+        retrievers = preparer.retrieval.pictured if preparer and preparer.retrieval else ()
+        for part in (self.visual, *readers, *retrievers):
             if part is not None:
                 skips.update(part.skips)
         return skips

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
 from mmel.schema import Section
 
-RetrieverName = Literal["annotations", "names", "bm25", "dense"]
+PictureRetrieverName = Literal["clip-text-image", "clip-image-image"]
+RetrieverName = Literal["annotations", "names", "bm25", "dense", PictureRetrieverName]
+BY_PICTURES: tuple[PictureRetrieverName, ...] = get_args(PictureRetrieverName)
 
 
 class DenseTrainConfig(Section):

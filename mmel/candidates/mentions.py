@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class MentionTable:
         surface_group: `[M]` index shared by mentions of one document with the same case-folded name.
         gold: `[M]` KB index of the gold entity, -1 where it is NIL, unknown to the KB or unlabelled.
         labelled: `[M]` whether the mention has a gold label (NIL included).
+        pictures: folder that the images of the documents are relative to; None where it is not known.
     """
 
     documents: Sequence[Document]
@@ -39,13 +41,14 @@ class MentionTable:
     surface_group: np.ndarray
     gold: np.ndarray
     labelled: np.ndarray
+    pictures: Path | None = None
 
     def __len__(self) -> int:
         return len(self.doc)
 
     @classmethod
-    def of(cls, documents: Sequence[Document], kb: KnowledgeBase) -> MentionTable:
-        """Flatten the documents' textual mentions; gold ids become KB indices."""
+    def of(cls, documents: Sequence[Document], kb: KnowledgeBase, pictures: Path | None = None) -> MentionTable:
+        """Flatten the documents' textual mentions; gold ids become KB indices; for `pictures` see the class."""
         mentions = [(d, m) for d, document in enumerate(documents) for m in document.text_mentions]
         doc = np.array([d for d, _ in mentions], np.int64)
         start = np.array([m.start for _, m in mentions], np.int64)
@@ -69,6 +72,7 @@ class MentionTable:
             ),
             gold=gold,
             labelled=np.array([m.entity is not None for _, m in mentions], bool),
+            pictures=pictures,
         )
 
     def sentence_texts(self) -> dict[int, str]:

@@ -14,6 +14,7 @@ from mmel.document import NIL, Document
 from mmel.errors import ConfigError
 from mmel.evaluation.metrics import mrr, realistic_ranks, recall_at
 from mmel.evaluation.protocol import RECALL_AT
+from mmel.retrieval_settings import BY_PICTURES
 from mmel.text.linker import TextLinker
 from mmel.text.modalities import TASKS, allowed, sides
 from mmel.text.prepare import TextInputs
@@ -63,6 +64,12 @@ def evaluate_tasks(
         raise ConfigError(
             "the run scores no pictures of textual mentions, so it knows no tasks. "
             "Remedy: train with 'pictures' in model.scorers, as the experiment m3el-mtmt does"
+        )
+    rule = linker.config
+    if "retrieval" in rule.model.scorers and not set(BY_PICTURES).isdisjoint(rule.candidates.retrieval):
+        raise ConfigError(
+            "the columns of the scorer 'retrieval' tell of pictures in tasks that hide these. Remedy: train without "
+            f"it, or without {' and '.join(BY_PICTURES)} in candidates.retrieval"
         )
     stream = iter(documents)
     found: dict[str, list[TaskScores]] = {task: [] for task in TASKS}

@@ -19,6 +19,7 @@ from mmel.candidates.retrieval.ensemble import Gathered
 from mmel.errors import ConfigError
 from mmel.kb import KnowledgeBase
 from mmel.parallel import one_thread
+from mmel.retrieval_settings import BY_PICTURES
 from mmel.text import facts, surface
 from mmel.text.context import MentionContext
 from mmel.text.words import word_overlap
@@ -41,7 +42,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "word_overlap": ("document_linked", "sentence_linked"),
     "text_coherence": ("nearest_names", "all_names"),
-    "retrieval": ("ensemble", "log_reciprocal_rank"),  # behind one column of each retriever that is on
+    # Behind one column of each retriever that is on, two of one that compares pictures: whether it can, 0 where not.
+    "retrieval": ("ensemble", "log_reciprocal_rank"),
     "facts": facts.NAMES,
 }  # fmt: skip
 
@@ -233,7 +235,11 @@ def retrieval(data: Prepared) -> np.ndarray:
             "candidates.retrieval=[annotations,names], or leave the scorer out of model.scorers"
         )
     scores, ensemble, rank = data.gathered.at(data.candidates.ids)
-    columns = [*np.moveaxis(scores, -1, 0), ensemble, -np.log1p(rank)]
+    columns = []
+    for name, column in zip(data.retrievers, np.moveaxis(scores, -1, 0), strict=True):
+        known = ~np.isnan(column)
+        columns += [np.where(known, column, 0), *([known] if name in BY_PICTURES else [])]
+    columns += [ensemble, -np.log1p(rank)]
     return _stack(columns, data.candidates.mask)
 
 
@@ -267,7 +273,8 @@ def compute(data: Prepared, scorers: tuple[str, ...]) -> tuple[np.ndarray, list[
 
 def column_names(scorers: Sequence[str], retrievers: Sequence[str] = ()) -> list[str]:
     """`scorer.column` of every column that `compute` gives for these scorers, with these retrievers on."""
-    own = COLUMNS | {"retrieval": (*retrievers, *COLUMNS["retrieval"])}
+    found = [each for name in retrievers for each in (name, f"{name}_known") if each == name or name in BY_PICTURES]
+    own = COLUMNS | {"retrieval": (*found, *COLUMNS["retrieval"])}
     return [f"{name}.{column}" for name in SCORERS if name in scorers for column in own[name]]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch
 from mmel.candidates.annotations import AnnotationCounts
 from mmel.candidates.ranked import ranked_links
 from mmel.candidates.retrieval import Retrieval
+from mmel.candidates.retrieval.clip import PictureRetriever, open_retrievers
 from mmel.config import Config
 from mmel.document import Link
 from mmel.encoders.entities import entity_vectors
@@ -57,7 +58,8 @@ class TextLinker:
         """The text model of a run folder on a knowledge base; for `keep_documents` see `CachedTextEncoder`.
 
         pictures: what computes the columns of the scorer `pictures`, where the run has it.
-        kb_pictures: folder that the pictures of `kb` are relative to, where the fusions read them.
+        kb_pictures: folder that the pictures of `kb` are relative to, where the fusions read them, or retrievers by
+            pictures that were made for another base.
         """
         tensors, state = load_tensors(run.model_file)
         annotations = None
@@ -65,7 +67,11 @@ class TextLinker:
             rows = read_json(run.annotations_file, "train again with --restart")
             annotations = AnnotationCounts.from_state([(n, e, c) for n, e, c in rows], kb)
         trained_on = state.get("entities")
-        preparer = make_preparer(config, kb, annotations, trained_on=trained_on, keep_documents=keep_documents)
+        made_of = run.kb()[1].content_hash
+        seen = open_retrievers(config, kb, run.visual, run.galleries, made_of, kb_pictures, keep_documents)
+        preparer = make_preparer(
+            config, kb, annotations, trained_on=trained_on, keep_documents=keep_documents, pictured=seen
+        )
         if preparer.retrieval is not None:
             preparer.retrieval.load(run.retrieval_file, run.retrieval_heads_file)
         preparer.pictures = pictures
@@ -142,8 +148,12 @@ def make_preparer(
     say: Callable[[str], None] | None = None,
     trained_on: str | None = None,
     keep_documents: bool = True,
+    pictured: Sequence[PictureRetriever] = (),
 ) -> TextPreparer:
-    """The preparer that a config describes; for `say` and `trained_on` (an id of vectors) see `entity_vectors`."""
+    """The preparer that a config describes; for `say` and `trained_on` (an id of vectors) see `entity_vectors`.
+
+    pictured: those of its retrievers that compare pictures.
+    """
     encoder = TransformerEncoder(config.encoder.name, max_tokens=config.encoder.max_tokens)
     cached = CachedTextEncoder(encoder, config.encoder.cache, keep_documents)
     entities = entity_vectors(
@@ -164,5 +174,6 @@ def make_preparer(
         FusionSettings(config.model.fusion_tokens, config.model.fusion_features, config.model.fusion_pictures),
     )
     if rule.retrieval:
-        preparer.retrieval = Retrieval(rule.retrieval, rule.retrieved_k, kb, annotations, cached, preparer.sentences)
+        names, k = rule.retrieval, rule.retrieved_k
+        preparer.retrieval = Retrieval(names, k, kb, annotations, cached, preparer.sentences, pictured)
     return preparer

@@ -151,12 +151,12 @@ class TextPreparer:
         Args:
             leave_out: the documents are those that the preparer `learned` from; each mention then sees the counts
                 without its own document's, and retrievers and what reads pictures that did not learn from it.
-            pictures: folder that the images of documents are relative to; only the scorers `pictures` and `fusion`
-                read them.
-            swap: seeds of further sets of what these two scorers read, each of pictures of unrelated documents.
+            pictures: folder that the images of documents are relative to; only the scorers `pictures` and `fusion`, and
+                retrievers by pictures, read them.
+            swap: seeds of further sets of what these scorers read, each of pictures of unrelated documents.
         """
         extended = with_context_names(documents, self.kb) if self.selection.context_names else documents
-        table = MentionTable.of(extended, self.kb)
+        table = MentionTable.of(extended, self.kb, pictures)
         listed = CandidateGenerator(self.kb, self.selection.prior_k, self.selection.fuzzy)(table)
         if self.annotations is not None:
             listed = self._average(table, listed, self.annotations, leave_out)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mmel.candidates.retrieval.clip import by_pictures
 from mmel.config import Config
 from mmel.document import NIL, Document, Entity
 from mmel.encoders.images.make import clip_name
@@ -45,10 +46,11 @@ def check_clip(config: Config) -> None:
             f"vision.clip_train.epochs={config.vision.clip_train.epochs} fine-tunes an open-clip model, the encoder is "
             f"'{name}'. Remedy: vision.encoder=open-clip:MODEL, or vision.text_encoder"
         )
-    if "visual" not in config.modalities and "pictures" not in set(config.model.scorers):
+    used = "pictures" in config.model.scorers or by_pictures(config.candidates.retrieval)
+    if "visual" not in config.modalities and not used:
         raise ConfigError(
             f"vision.clip_train.epochs={config.vision.clip_train.epochs} has no use: no picture is linked or scored. "
-            "Remedy: modalities=visual, or 'pictures' among model.scorers"
+            "Remedy: modalities=visual, 'pictures' among model.scorers, or retrieval by pictures"
         )
 
 

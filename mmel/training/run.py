@@ -21,6 +21,7 @@ from mmel.config import Config
 from mmel.errors import InputError
 from mmel.files import atomic_write, read_json, sha256_file, write_json
 from mmel.kb import KbMeta, KnowledgeBase
+from mmel.retrieval_settings import BY_PICTURES
 
 _PACKAGES = (
     "numpy",
@@ -56,6 +57,7 @@ class RunFolder:
         self.annotations_file = self.path / "annotations.json"
         self.retrieval_file = self.path / "retrieval.json"
         self.retrieval_heads_file = self.path / "retrieval.safetensors"
+        self.galleries = self.path / "galleries"  # of retrievers by pictures
         self.model_file = self.path / "model.safetensors"
         self.checkpoint_file = self.path / "checkpoint.safetensors"
         self.steps_file = self.path / "metrics.jsonl"
@@ -90,8 +92,9 @@ class RunFolder:
     @property
     def reads_pictures(self) -> bool:
         """Whether its linker reads pictures of documents."""
-        model = Config.load(self.config_file).model
-        return self.visual.is_dir() or ("fusion" in model.scorers and model.fusion_pictures > 0)
+        config = Config.load(self.config_file)
+        fused = "fusion" in config.model.scorers and config.model.fusion_pictures > 0
+        return self.visual.is_dir() or fused or not set(BY_PICTURES).isdisjoint(config.candidates.retrieval)
 
     def digest(self) -> str:
         """Hex SHA-256 of what the linker of the run decides by: settings, weights, galleries; not where its base is."""
@@ -129,7 +132,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove the files of an earlier run in this folder."""
         for file in vars(self).values():
-            if file in (self.visual, self.folds):
+            if file in (self.visual, self.folds, self.galleries):
                 shutil.rmtree(file, ignore_errors=True)
             elif file != self.path:
                 file.unlink(missing_ok=True)

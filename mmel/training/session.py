@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from mmel.candidates import MentionTable
 from mmel.candidates.annotations import AnnotationCounts
 from mmel.candidates.retrieval import Retrieval
+from mmel.candidates.retrieval.clip import by_pictures, make_retrievers
 from mmel.config import Config
 from mmel.datasets import open_dataset
 from mmel.datasets.base import Dataset
@@ -37,8 +38,8 @@ from mmel.training.joint import check_coupling, fit_coupling
 from mmel.training.run import RunFolder
 from mmel.training.together import check_together, train_together
 from mmel.training.trainer import TrainState, check_loss, train_text_model
-from mmel.training.visual import VisualTraining
-from mmel.vision.linker import PATCH, VisualLinker
+from mmel.training.visual import VisualTraining, learns_from_documents
+from mmel.vision.linker import PATCH, VisualLinker, text_encoder
 
 Say = Callable[[str], None]
 
@@ -92,6 +93,7 @@ def _checked(config: Config) -> Config:
     check_clip(config)
     check_loss(config)
     _check_pictures(config)
+    _check_retrieval(config)
     return config
 
 
@@ -113,6 +115,35 @@ def _check_pictures(config: Config) -> None:
     for name in ("modality_dropout", "swapped_pictures"):
         if getattr(config.train, name) and not scored:
             raise ConfigError(f"train.{name} has no use. Remedy: add 'pictures' to model.scorers")
+
+
+def _check_retrieval(config: Config) -> None:
+    """Raise ConfigError where a retriever by pictures lacks its encoder, or something else would not bear it."""
+    vision, rule, scorers = config.vision, config.train, config.model.scorers
+    for name in by_pictures(config.candidates.retrieval):
+        texts, has = name == "clip-text-image", f"candidates.retrieval has '{name}'"
+        if config.coupling.text_run or config.coupling.visual_run:
+            raise ConfigError(
+                f"{has}, whose encoder is this run's own. Remedy: neither coupling.text_run nor coupling.visual_run"
+            )
+        if texts and not text_encoder(vision)[0].startswith("open-clip"):
+            raise ConfigError(
+                f"{has}, which compares with texts, and '{text_encoder(vision)[0]}' encodes none. "
+                "Remedy: vision.encoder=open-clip:MODEL/PRETRAINED, or vision.text_encoder"
+            )
+        if not texts and vision.encoder == PATCH and ("pictures" not in scorers or learns_from_documents(vision)):
+            raise ConfigError(
+                f"{has}, and vision.encoder={PATCH} is not there by then, or learned the pictures of the training "
+                "documents, which it would find too well. Remedy: vision.encoder=resnet50 or "
+                "open-clip:MODEL/PRETRAINED; or 'pictures' in model.scorers and an untrained transformer "
+                "(vision.patch_train.steps=0 vision.patch_train.initial_crops=0)"
+            )
+        if "retrieval" in scorers and (rule.modality_dropout or rule.swapped_pictures):
+            raise ConfigError(
+                f"{has}, and the columns of the scorer 'retrieval' tell of the own pictures where "
+                "train.modality_dropout or train.swapped_pictures hides them. "
+                "Remedy: both 0, or no 'retrieval' in model.scorers"
+            )
 
 
 _TEXT_SECTIONS, _VISUAL_SECTIONS = ("candidates", "encoder", "model"), ("vision",)
@@ -266,9 +297,9 @@ def _train_text(
     pictures: Path,
 ) -> tuple[TextLinker, dict[str, TextInputs], TrainState]:
     device = pick_device(config.device)
-    preparer, annotations = _preparer(config, kb, list(train.values()), say)
+    preparer, annotations = _preparer(config, kb, list(train.values()), run, pictures, say)
     if preparer.retrieval is not None:
-        _fit_retrieval(config, preparer.retrieval, train, dev, say)
+        _fit_retrieval(config, preparer.retrieval, train, dev, pictures, say)
     preparer.pictures = scorer
     if preparer.fusion is not None:
         preparer.fusion.open_pictures(config, run.visual, pictures)
@@ -283,7 +314,7 @@ def _train_text(
     if annotations is not None:
         write_json(run.annotations_file, annotations.state(kb))
     if preparer.retrieval is not None:
-        preparer.retrieval.save(run.retrieval_file, run.retrieval_heads_file)
+        preparer.retrieval.save(run.retrieval_file, run.retrieval_heads_file, run.galleries)
     columns = next(iter(prepared.values())).feature_names
     made_with = {"encoder": preparer.encoder.encoder.id, "entities": preparer.entities.id}
     if preparer.grids_id is not None:
@@ -297,12 +328,13 @@ def _fit_retrieval(
     retrieval: Retrieval,
     train: Mapping[str, Sequence[Document]],
     dev: Mapping[str, Sequence[Document]],
+    pictures: Path,
     say: Say,
 ) -> None:
     """Train the bi-encoder's heads on the training documents, and tune the ensemble's weights on validation."""
     known = [document for documents in train.values() for document in documents]
     retrieval.train(MentionTable.of(known, retrieval.kb), config.candidates.dense_train, config.seed)
-    retrieval.tune([MentionTable.of(documents, retrieval.kb) for documents in dev.values()], list(dev))
+    retrieval.tune([MentionTable.of(documents, retrieval.kb, pictures) for documents in dev.values()], list(dev))
     weights = zip(retrieval.names, retrieval.ensemble.weights, strict=True)
     recall = ", ".join(f"R@{k} {100 * value:.2f} %" for k, value in retrieval.tuned["recall_at"].items())
     recall = recall or "no mention has an entity of the base, so all weights are equal"
@@ -325,13 +357,22 @@ def _read(dataset: Dataset, split: str, config: Config, skips: SkipReport) -> li
 
 
 def _preparer(
-    config: Config, kb: KnowledgeBase, train: Sequence[Sequence[Document]], say: Say
+    config: Config,
+    kb: KnowledgeBase,
+    train: Sequence[Sequence[Document]],
+    run: RunFolder,
+    pictures: Path,
+    say: Say,
 ) -> tuple[TextPreparer, AnnotationCounts | None]:
     annotations = None
     if config.candidates.annotations:
         counted = [document for documents in train for document in documents]
         annotations = AnnotationCounts.of(MentionTable.of(counted, kb), len(kb))
-    return make_preparer(config, kb, annotations, say=say), annotations
+    pictured = make_retrievers(config, kb, run.visual, pictures)
+    for one in pictured:
+        meta = one.gallery.meta
+        say(f"{one.name}: {meta.entities:,} entities, {meta.absent:,} absent, {meta.lost:,} pictures could not be read")
+    return make_preparer(config, kb, annotations, say=say, pictured=pictured), annotations
 
 
 def _describe(inputs: TextInputs) -> str:

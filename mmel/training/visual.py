@@ -257,7 +257,7 @@ def _train_adapters(
     mentions = np.flatnonzero(~people.profile)
     queries = _found(encoder.encode([people.regions[i] for i in mentions]), people.people[mentions])
     if side == TEXTS:
-        tower = text_tower(config.vision, encoder)
+        tower = text_tower(encoder, f"vision.task={config.vision.task}")
         texts = [entity_words(record, config.vision.text) for record in people.records]
         entities = Labelled(tower.encode_text(texts), np.arange(len(texts)))
     else:

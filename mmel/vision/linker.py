@@ -276,7 +276,7 @@ def make_gallery(
     """
     vision = config.vision
     if side == TEXTS:
-        tower = text_tower(vision, regions)
+        tower = text_tower(regions, f"vision.task={vision.task}")
         with_picture = np.array([number for number, entity in enumerate(kb) if entity.images], np.int64)
         return text_gallery(kb, tower, vision.text, entities=with_picture, adapters=adapters), SkipReport()
     return picture_gallery(
@@ -285,12 +285,12 @@ def make_gallery(
     )  # fmt: skip
 
 
-def text_tower(vision: VisionConfig, regions: RegionEncoder) -> TextTower:
-    """The text tower beside an image encoder; ConfigError where it has none."""
+def text_tower(regions: RegionEncoder, what: str) -> TextTower:
+    """The text tower beside an image encoder; ConfigError, saying `what` compares with texts, where it has none."""
     tower = regions.encoder
     if not isinstance(tower, TextTower):
         raise ConfigError(
-            f"vision.task={vision.task} compares with texts, and '{tower.id}' encodes none. "
+            f"{what} compares with texts, and '{tower.id}' encodes none. "
             "Remedy: vision.text_encoder=open-clip:MODEL/PRETRAINED"
         )
     return tower

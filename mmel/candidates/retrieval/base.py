@@ -32,7 +32,10 @@ class Retriever(Protocol):
         ...
 
     def score(self, table: MentionTable, ids: np.ndarray, leave_out: bool = False) -> np.ndarray:
-        """`[M, k]` float32 scores of any entities `ids` `[M, k]` (-1 pads), as `retrieve` gives them; 0 at pads."""
+        """`[M, k]` float32 scores of any entities `ids` `[M, k]` (-1 pads), as `retrieve` gives them; 0 at pads.
+
+        NaN where there is nothing to compare: the mention or the entity has no picture.
+        """
         ...
 
 

@@ -2,7 +2,8 @@
 
 Scores of different retrievers are made alike mention by mention: a retriever's best entity has 1, and 0 have the last
 of its `depth` entities and whatever is behind it; where it finds fewer, 0 is its own score of 0 (min-max normalisation,
-as in hybrid search). Weights are searched on a grid, as for Table 4 of Wang et al. 2022 (WIKIDiverse).
+as in hybrid search). What a retriever cannot tell, as nothing shows a picture, is masked: the weights of the others
+then count in full. Weights are searched on a grid, as for Table 4 of Wang et al. 2022 (WIKIDiverse).
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ class Gathered:
 
     Attributes:
         ids: `[M, U]` int64 KB indices, -1 pads.
-        scores: `[M, U, R]` float32 of the R retrievers, 0 at pads; `alike` the same, made alike, in [0, 1].
-        ensemble: `[M, U]` float32 weighted sum of `alike`.
+        scores: `[M, U, R]` float32 of the R retrievers, 0 at pads, NaN where one cannot tell; `alike` the same, made
+            alike, in [0, 1].
+        ensemble: `[M, U]` float32 weighted sum of `alike`, see `weighted`.
     """
 
     ids: np.ndarray
@@ -49,7 +51,7 @@ class Gathered:
             rank[row] = place[row, np.searchsorted(known, wanted).clip(max=place.shape[1] - 1)]
         mask = ids >= 0
         rank *= mask
-        scores = np.take_along_axis(self.scores, rank[..., None], 1) * mask[..., None]
+        scores = np.where(mask[..., None], np.take_along_axis(self.scores, rank[..., None], 1), np.float32(0))
         return scores, np.take_along_axis(self.ensemble, rank, 1) * mask, rank
 
 
@@ -80,7 +82,7 @@ class Ensemble:
         ids = union([*(one.ids for one in found), *([] if further is None else [further])])
         scores = np.stack([member.score(table, ids, leave_out) for member in self.members], -1)
         made = np.stack([alike(scores[..., r], one) for r, one in enumerate(found)], -1) * (ids >= 0)[..., None]
-        total = (made @ self.weights).astype(np.float32)
+        total = weighted(made, self.weights).astype(np.float32)
         order = np.lexsort((ids, -np.where(ids >= 0, total, -1)), axis=1)
         deep = order[..., None]
         return Gathered(
@@ -113,8 +115,23 @@ def union(lists: Sequence[np.ndarray]) -> np.ndarray:
     return out
 
 
+def weighted(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`[..]` or `[.., W]` weighted sum of `scores` `[.., R]`, `weights` `[R]` or `[R, W]` of sum 1.
+
+    Where some scores are NaN it is the weighted mean of the others, 0 where these have no weight.
+    """
+    known = ~np.isnan(scores)
+    if known.all():
+        return np.asarray(scores @ weights)
+    total, share = np.where(known, scores, 0) @ weights, known.astype(weights.dtype) @ weights
+    mean = np.divide(total, share, out=np.zeros_like(total), where=share > 0)
+    whole = known.all(-1)
+    # What all can tell is summed as without the others: it does not depend on what stands beside it.
+    return np.where(whole if weights.ndim == 1 else whole[..., None], total, mean)
+
+
 def alike(scores: np.ndarray, found: Retrieved) -> np.ndarray:
-    """`scores` `[M, U]` of a retriever on the scale on which its best found has 1; see the module."""
+    """`scores` `[M, U]` of a retriever on the scale on which its best found has 1; see the module. NaN stays."""
     count = (found.ids >= 0).sum(1, keepdims=True)
     full = count == found.ids.shape[1]
     last = np.take_along_axis(found.scores, np.maximum(count - 1, 0), 1)
@@ -126,7 +143,7 @@ def alike(scores: np.ndarray, found: Retrieved) -> np.ndarray:
     share = (scores - floor) / np.where(even, 1, top - floor)
     # All that were found are equal: they are as good as can be.
     share = np.where(even, scores >= top - near, share.clip(0, 1))
-    return np.asarray(np.where(count > 0, share, 0), np.float32)
+    return np.asarray(np.where(np.isnan(scores), np.nan, np.where(count > 0, share, 0)), np.float32)
 
 
 def grid(members: int, parts: int = STEP) -> np.ndarray:
@@ -174,7 +191,7 @@ def best_weights(
 
 def _ranks(scores: np.ndarray, ids: np.ndarray, gold: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """`[m, W]` rank (from 1) of each gold under each weighting, in the middle of its equals; infinite if not found."""
-    total = scores @ weights.T
+    total = weighted(scores, weights.T)
     hit = ids == gold[:, None]
     own = np.take_along_axis(total, hit.argmax(1)[:, None, None], 1)
     rank = 1 + (total > own).sum(1) + ((total == own).sum(1) - 1) / 2

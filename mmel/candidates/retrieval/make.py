@@ -20,12 +20,13 @@ from mmel.candidates.retrieval.names import NameIndex, NameRetriever
 from mmel.candidates.retrieval.prior import PriorRetriever
 from mmel.encoders.entities import EntityVectors
 from mmel.encoders.text import CachedTextEncoder
-from mmel.errors import InputError
+from mmel.errors import ConfigError, InputError
 from mmel.files import read_json, write_json
 from mmel.kb import KnowledgeBase
-from mmel.retrieval_settings import DenseTrainConfig
+from mmel.retrieval_settings import BY_PICTURES, DenseTrainConfig
 
 if TYPE_CHECKING:
+    from mmel.candidates.retrieval.clip import PictureRetriever
     from mmel.candidates.retrieval.dense import DenseRetriever
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ class Retrieval:
         names: of the retrievers, see `RetrieverName`.
         k: entities that each retriever gives, and candidates that a mention has with those retrieved.
         annotations: counts of training links. encoder, entities: of the retriever `dense`.
+        pictured: those of the retrievers that compare pictures.
     """
 
     def __init__(
@@ -64,9 +66,13 @@ class Retrieval:
         annotations: AnnotationCounts | None,
         encoder: CachedTextEncoder,
         entities: EntityVectors,
+        pictured: Sequence[PictureRetriever] = (),
     ) -> None:
         self.names, self.k, self.kb, self._encoder = tuple(names), k, kb, encoder
-        self.ensemble = Ensemble([_make(name, kb, annotations, encoder, entities) for name in names], depth=k)
+        self.pictured = tuple(pictured)
+        given: dict[str, Retriever] = {one.name: one for one in pictured}
+        members = [given.get(name) or _make(name, kb, annotations, encoder, entities) for name in names]
+        self.ensemble = Ensemble(members, depth=k)
         self.tuned: dict[str, Any] = {}
 
     @property
@@ -115,7 +121,8 @@ class Retrieval:
 
     def on(self, kb: KnowledgeBase, annotations: AnnotationCounts | None, entities: EntityVectors) -> Retrieval:
         """The same retrievers on another knowledge base, with what was trained and tuned."""
-        other = Retrieval(self.names, self.k, kb, annotations, self._encoder, entities)
+        pictured = [one.on(kb, self.kb) for one in self.pictured]
+        other = Retrieval(self.names, self.k, kb, annotations, self._encoder, entities, pictured)
         own, others = self._dense, other._dense
         if own is not None and others is not None:
             others.heads = own.heads
@@ -123,14 +130,20 @@ class Retrieval:
         other.tuned = self.tuned
         return other
 
-    def save(self, file: Path, heads_file: Path) -> None:
-        """Write weights, and the heads of `dense` beside them, for `load`."""
+    def save(self, file: Path, heads_file: Path, galleries: Path) -> None:
+        """Write weights, the heads of `dense`, and in a folder the galleries of retrievers by pictures.
+
+        The heads are for `load`, the galleries for `mmel.candidates.retrieval.clip.open_retrievers`.
+        """
         from mmel.training.checkpoint import save_tensors
 
         weights = dict(zip(self.names, self.ensemble.weights.tolist(), strict=True))
         write_json(file, {"k": self.k, "weights": weights, "tuned": self.tuned})
         if self._dense is not None:
             save_tensors(heads_file, dict(self._dense.heads.state_dict()), {})
+        for one in self.pictured:
+            galleries.mkdir(exist_ok=True)
+            one.gallery.save(galleries / one.name)
 
     def load(self, file: Path, heads_file: Path) -> None:
         """Take what `save` wrote; InputError where it is of other retrievers."""
@@ -170,6 +183,11 @@ def _make(
         from mmel.text.entity_text import entity_text
 
         return Bm25Retriever(built(name, kb, lambda: Bm25Index(map(entity_text, kb))))
+    if name in BY_PICTURES:
+        raise ConfigError(
+            f"candidates.retrieval has '{name}', and no retriever by pictures is given. "
+            "Remedy: give `pictured`, as `mmel.candidates.retrieval.clip.make_retrievers` makes them"
+        )
     from mmel.candidates.retrieval.dense import DenseRetriever, Heads
 
     return DenseRetriever(kb, encoder, entities, Heads(encoder.encoder.dim))

@@ -10,7 +10,7 @@ import pytest
 
 from mmel.candidates import MentionTable
 from mmel.candidates.retrieval import Ensemble
-from mmel.candidates.retrieval.clip import ABSENT, PictureRetriever
+from mmel.candidates.retrieval.clip import PictureRetriever
 from mmel.document import Entity
 from mmel.encoders.images.open_clip import OpenClipEncoder
 from mmel.kb import KnowledgeBase
@@ -45,7 +45,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def table(world: Path) -> MentionTable:
     shown = (("1.png",), ("5.png", "3.png"), ("broken.png", "2.png"), ("gone.png",), ())
     documents = [replace(document("[Name] and [Other]", str(i)), images=own) for i, own in enumerate(shown)]
-    return MentionTable.of(documents, KnowledgeBase.open(world / "kb"))
+    return MentionTable.of(documents, KnowledgeBase.open(world / "kb"), world)
 
 
 @pytest.mark.parametrize("name", ["clip-text-image", "clip-image-image"])
@@ -62,19 +62,19 @@ def test_against_all_cosines(
         gallery, _ = picture_gallery(kb, world, regions)
         rows = encoder.encode([load_picture(world / f"{i}.png") for i in range(5)])
         owners = [0, 0, 1, 2, 3]
-    retriever = PictureRetriever(name, gallery, regions, world)  # type: ignore[arg-type]
-    expected = np.full((10, 6), ABSENT)
+    retriever = PictureRetriever(name, gallery, regions)  # type: ignore[arg-type]
+    expected = np.full((10, 6), np.nan)
     for d, pictures in enumerate(([1], [5, 3], [2])):
         seen = encoder.encode([load_picture(world / f"{i}.png") for i in pictures])
         for owner, values in zip(owners, rows @ seen.T, strict=True):
-            expected[2 * d : 2 * d + 2, owner] = np.maximum(expected[2 * d, owner], values.max())
-    expected[6:] = 0
+            expected[2 * d : 2 * d + 2, owner] = np.fmax(expected[2 * d, owner], values.max())
     ids = np.tile([0, 1, 2, 3, 4, 5, -1], (10, 1))
     scores = retriever.score(table, ids)
     np.testing.assert_allclose(scores[:, :6], expected, atol=2e-3)
     assert (scores[:, 6] == 0).all()
     found = retriever.retrieve(table, 6)
-    np.testing.assert_allclose(retriever.score(table, found.ids), found.scores, atol=1e-6)
+    there = found.ids >= 0
+    np.testing.assert_allclose(retriever.score(table, found.ids)[there], found.scores[there], atol=1e-6)
     assert (found.ids[6:] == -1).all(), "nothing without a picture that can be read"
     assert ((found.ids[:6] >= 0).sum(1) == len(gallery.entities)).all()
     assert (np.diff(found.scores[:6, : len(gallery.entities)], axis=1) <= 0).all()
@@ -83,7 +83,7 @@ def test_against_all_cosines(
     assert sum(retriever.skips.counts.values()) == 2, "one broken, one that is gone"
     (world / "cut.png").write_bytes(b"")
     further = [replace(document("[Name]"), images=("cut.png", "gone.png", "0.png"))]
-    own = retriever.retrieve(MentionTable.of(further, kb), 6)
+    own = retriever.retrieve(MentionTable.of(further, kb, world), 6)
     assert sum(retriever.skips.counts.values()) == 3, "one more, and those of before"
     assert own.ids[0, 0] == 0 or name == "clip-text-image"
     together = Ensemble([retriever, retriever], depth=4).retrieve(table, 3)
@@ -92,9 +92,8 @@ def test_against_all_cosines(
 
 def test_no_document_has_a_picture(encoder: OpenClipEncoder, world: Path, tmp_path: Path) -> None:
     kb = KnowledgeBase.open(world / "kb")
-    retriever = PictureRetriever(
-        "clip-text-image", text_gallery(kb, encoder), RegionEncoder(encoder, folder=tmp_path), world
-    )
+    retriever = PictureRetriever("clip-text-image", text_gallery(kb, encoder), RegionEncoder(encoder, folder=tmp_path))
     table = MentionTable.of([document("[Name]")], kb)
     assert (retriever.retrieve(table, 3).ids == -1).all()
-    assert (retriever.score(table, np.array([[0, 5]])) == 0).all()
+    assert np.isnan(retriever.score(table, np.array([[0, 5]]))).all()
+    assert retriever.score(table, np.array([[-1]])) == 0

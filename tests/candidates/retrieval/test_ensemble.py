@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mmel.candidates import MentionTable
 from mmel.candidates.retrieval.base import Retrieved
-from mmel.candidates.retrieval.ensemble import Ensemble, Gathered, alike, best_weights, grid, union
+from mmel.candidates.retrieval.ensemble import Ensemble, Gathered, alike, best_weights, grid, union, weighted
 from mmel.errors import InputError
 from mmel.kb import KnowledgeBase
 from tests.tiny import document
@@ -24,8 +24,9 @@ class Fixed:
         self.name, self.scores = name, np.array(scores, np.float32)
 
     def retrieve(self, table: MentionTable, k: int, leave_out: bool = False) -> Retrieved:
-        order = np.argsort(-self.scores, axis=1, kind="stable")[:, :k]
-        scores = np.take_along_axis(self.scores, order, 1)
+        known = np.nan_to_num(self.scores)
+        order = np.argsort(-known, axis=1, kind="stable")[:, :k]
+        scores = np.take_along_axis(known, order, 1)
         return Retrieved(np.where(scores != 0, order, -1), scores)
 
     def score(self, table: MentionTable, ids: np.ndarray, leave_out: bool = False) -> np.ndarray:
@@ -101,6 +102,33 @@ def test_gathered_are_found_again(table: MentionTable) -> None:
     np.testing.assert_array_equal(np.take_along_axis(gathered.ids, rank, 1)[kept], ids[kept])
     np.testing.assert_array_equal(np.take_along_axis(gathered.ensemble, rank, 1)[kept], ensemble[kept])
     assert not ensemble[~kept].any() and not rank[~kept].any()
+
+
+def test_what_a_member_cannot_tell_is_masked(table: MentionTable) -> None:
+    nan = float("nan")
+    random = np.random.default_rng(1)
+    scores, weights = random.random((4, 5, 3)), random.dirichlet(np.ones(3), 6).T
+    whole = weighted(scores, weights)
+    np.testing.assert_array_equal(whole, scores @ weights)
+    scores[random.random(scores.shape) < 0.4] = nan
+    scores[0, 0] = nan
+    masked = weighted(scores, weights)
+    for i, j, w in np.ndindex(masked.shape):
+        there = ~np.isnan(scores[i, j])
+        own = weights[there, w]
+        expected = own @ scores[i, j][there] / own.sum() if there.any() else 0
+        assert masked[i, j, w] == pytest.approx(expected)
+    np.testing.assert_allclose(weighted(scores, weights[:, 2]), masked[..., 2])
+    one = Fixed("one", [[4, 3, 2, 0, 0], [0, 0, 1, 0, 0], [2, 1, 0, 0, 0]])
+    two = Fixed("two", [[nan, 1, nan, 3, nan], [nan] * 5, [nan, nan, nan, 0, 5]])
+    ids, found = Ensemble([one, two], depth=3).retrieve(table, 4)
+    # Entity 0 is only known to the first, 3 and 4 have nothing by it; the second says nothing of the second mention.
+    np.testing.assert_array_equal(ids[:, :2], np.array([[0, 3], [2, -1], [0, 1]]))
+    np.testing.assert_allclose(found[:, :2], np.array([[1, 0.5], [1, 0], [1, 0.5]]))
+    gathered = Ensemble([one, two], depth=3).gather(table)
+    # By the second alone entity 0 has nothing, so that two of three are first; the second mention then finds none.
+    best, recall = best_weights([gathered], [np.array([3, 2, 4])], (1,))
+    assert best.tolist() == [0, 1] and recall == {1: pytest.approx(2 / 3)}
 
 
 @pytest.mark.parametrize("gold", [-1, 9])
