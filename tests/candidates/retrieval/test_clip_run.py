@@ -32,7 +32,7 @@ CLIP = ("clip-text-image", "clip-image-image")
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A film world whose documents show the people that they name, as far as these have pictures; some are lost."""
-    root = write_film_world(tmp_path_factory.mktemp("clip-run") / "films", 8, {"train": 12, "val": 8}, 4)
+    root = write_film_world(tmp_path_factory.mktemp("clip-run") / "films", 6, {"train": 6, "val": 5}, 4)
     with KnowledgeBase.open(root.parent / "kb") as kb:
         shown = {entity.id: entity.images for entity in kb}
     for split in ("train", "val"):
@@ -59,7 +59,7 @@ def trained(world: Path, tiny_encoder: Path) -> Path:
     folder = write_clip(world.parent / "run-retrieval-clip")
     run = world.parent / "run"
     said: list[str] = []
-    tuned = ["vision.clip_train.epochs=2", "vision.clip_train.batch=8", "vision.clip_train.learning_rate=3e-3"]
+    tuned = ["vision.clip_train.epochs=2", "vision.clip_train.batch=4", "vision.clip_train.learning_rate=3e-3"]
     config = settings(world, tiny_encoder, run, f"vision.encoder=open-clip:local-dir:{folder}", *tuned)
     metrics, skips = train_linker(config, restart=False, say=said.append)
     assert metrics["clip"]["best_epoch"] > 0, metrics["clip"]
