@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmel.document import (
@@ -78,6 +78,7 @@ def test_documents_round_trip(tmp_path: Path) -> None:
     assert list(jsonl.read_documents(path)) == [ADA, Document("empty", "")]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # documents are large to draw
 @given(st.lists(documents(), max_size=3))
 def test_any_documents_round_trip(tmp_path_factory: pytest.TempPathFactory, listed: list[Document]) -> None:
     path = tmp_path_factory.mktemp("any") / "d.jsonl"
