@@ -112,7 +112,7 @@ class View:
                 "figcaption",
                 element("span", f"Picture {number}", class_="file") if len(judged.images) > 1 else None,
                 [self._name(order, mentions[place], tags[place]) for place in places],
-                None if places else element("span", "nothing linked", class_="file"),
+                None if places else element("span", "no link of its own", class_="file"),
             ),
         )
 

@@ -360,7 +360,7 @@ def test_addresses_in_a_text_are_text(pictures: Path) -> None:
 def test_pictures_without_a_mention_are_shown(pictures: Path) -> None:
     one = Document("d", "", visual_mentions=(VisualMention("a.png"),), images=("a.png", "c.png"))
     page = written(pictures, [LinkedDocument(one, (), (link("P"),))])
-    assert [text for _, text in page.find("figcaption")] == ["Picture 1Actor P", "Picture 2nothing linked"]
+    assert [text for _, text in page.find("figcaption")] == ["Picture 1Actor P", "Picture 2no link of its own"]
 
 
 def test_many_documents_leave_the_doubtful_ones_and_are_all_counted(pictures: Path) -> None:
