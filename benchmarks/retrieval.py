@@ -11,8 +11,7 @@ for the dictionary, its fold's heads for `dense`), or on the split that --tune n
 The protocol line says which. Beside WIKIDiverse stand the numbers of Table 4 of Wang et al. 2022.
 
 `ms` is the processor time of a mention, in batches, with one thread; `dense` includes the encoding of the mention.
-What only the measured split names is in the base, too, without a
-training link.
+What only the measured split names is in the base, too, without a training link.
 """
 
 from __future__ import annotations

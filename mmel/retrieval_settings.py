@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from pydantic import Field
@@ -11,6 +12,11 @@ from mmel.schema import Section
 PictureRetrieverName = Literal["clip-text-image", "clip-image-image"]
 RetrieverName = Literal["annotations", "names", "bm25", "dense", PictureRetrieverName]
 BY_PICTURES: tuple[PictureRetrieverName, ...] = get_args(PictureRetrieverName)
+
+
+def by_pictures(names: Sequence[str]) -> list[PictureRetrieverName]:
+    """Those of the retrievers that compare pictures."""
+    return [name for name in BY_PICTURES if name in names]
 
 
 class DenseTrainConfig(Section):

@@ -14,7 +14,7 @@ from mmel.document import NIL, Document
 from mmel.errors import ConfigError
 from mmel.evaluation.metrics import mrr, realistic_ranks, recall_at
 from mmel.evaluation.protocol import RECALL_AT
-from mmel.retrieval_settings import BY_PICTURES
+from mmel.retrieval_settings import BY_PICTURES, by_pictures
 from mmel.text.linker import TextLinker
 from mmel.text.modalities import TASKS, allowed, sides
 from mmel.text.prepare import TextInputs
@@ -66,7 +66,7 @@ def evaluate_tasks(
             "Remedy: train with 'pictures' in model.scorers, as the experiment m3el-mtmt does"
         )
     rule = linker.config
-    if "retrieval" in rule.model.scorers and not set(BY_PICTURES).isdisjoint(rule.candidates.retrieval):
+    if "retrieval" in rule.model.scorers and by_pictures(rule.candidates.retrieval):
         raise ConfigError(
             "the columns of the scorer 'retrieval' tell of pictures in tasks that hide these. Remedy: train without "
             f"it, or without {' and '.join(BY_PICTURES)} in candidates.retrieval"

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmel.candidates.retrieval.clip import by_pictures
 from mmel.config import Config
 from mmel.document import NIL, Document, Entity
 from mmel.encoders.images.make import clip_name
@@ -17,6 +16,7 @@ from mmel.encoders.images.open_clip import open_parts
 from mmel.errors import ConfigError
 from mmel.kb import KnowledgeBase
 from mmel.parallel import pick_device
+from mmel.retrieval_settings import by_pictures
 from mmel.training.run import RunFolder
 from mmel.vision.gallery import entity_words
 from mmel.vision.linker import CLIP_FILE, text_encoder

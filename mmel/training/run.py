@@ -21,7 +21,7 @@ from mmel.config import Config
 from mmel.errors import InputError
 from mmel.files import atomic_write, read_json, sha256_file, write_json
 from mmel.kb import KbMeta, KnowledgeBase
-from mmel.retrieval_settings import BY_PICTURES
+from mmel.retrieval_settings import by_pictures
 
 _PACKAGES = (
     "numpy",
@@ -94,7 +94,7 @@ class RunFolder:
         """Whether its linker reads pictures of documents."""
         config = Config.load(self.config_file)
         fused = "fusion" in config.model.scorers and config.model.fusion_pictures > 0
-        return self.visual.is_dir() or fused or not set(BY_PICTURES).isdisjoint(config.candidates.retrieval)
+        return self.visual.is_dir() or fused or bool(by_pictures(config.candidates.retrieval))
 
     def digest(self) -> str:
         """Hex SHA-256 of what the linker of the run decides by: settings, weights, galleries; not where its base is."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from mmel.candidates import MentionTable
 from mmel.candidates.annotations import AnnotationCounts
 from mmel.candidates.retrieval import Retrieval
-from mmel.candidates.retrieval.clip import by_pictures, make_retrievers
+from mmel.candidates.retrieval.clip import make_retrievers
 from mmel.config import Config
 from mmel.datasets import open_dataset
 from mmel.datasets.base import Dataset
@@ -26,6 +26,7 @@ from mmel.files import read_json, write_json
 from mmel.kb import KnowledgeBase
 from mmel.linker import Linker
 from mmel.parallel import pick_device
+from mmel.retrieval_settings import by_pictures
 from mmel.text.linker import TextLinker, make_preparer
 from mmel.text.modalities import SWAPS
 from mmel.text.pictures import PictureScorer, pictured

@@ -6,7 +6,6 @@ The visual modality of Table 4 of Wang et al. 2022 (WIKIDiverse), with an encode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from mmel.candidates.retrieval.base import Retrieved, padded
 from mmel.config import Config
 from mmel.errors import ConfigError, InputError, SkipReport
 from mmel.kb import KnowledgeBase
-from mmel.retrieval_settings import BY_PICTURES, PictureRetrieverName
+from mmel.retrieval_settings import PictureRetrieverName, by_pictures
 from mmel.vision.gallery import Gallery, RegionSource, text_gallery
 from mmel.vision.linker import PICTURES, TEXTS, make_gallery, region_encoder, text_tower
 from mmel.vision.regions import UNREADABLE, Region, RegionEncoder
@@ -105,11 +104,6 @@ def _best(entities: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray,
     order = order[entities[order] >= 0]
     first = np.sort(np.unique(entities[order], return_index=True)[1])[:k]
     return entities[order][first], scores[order][first]
-
-
-def by_pictures(names: Sequence[str]) -> list[PictureRetrieverName]:
-    """Those of the retrievers that compare pictures."""
-    return [name for name in BY_PICTURES if name in names]
 
 
 def make_retrievers(config: Config, kb: KnowledgeBase, folder: Path, pictures: Path) -> list[PictureRetriever]:
